@@ -1,0 +1,39 @@
+# Everything a newcomer or a CI machine needs: `make demo` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint types clean
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ -/'
+
+# A stamp an extra: pip runs again only when pyproject.toml changes.
+$(VENV)/installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/installed-test: $(VENV)/installed
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@touch $@
+
+demo: $(VENV)/installed ## install, then train, evaluate and score with the sample classifier
+	mkdir -p build/demo
+	$(BIN)/ul train --loss maxnorm -o build/demo/model.pt
+	$(BIN)/ul evaluate build/demo/model.pt
+	$(BIN)/ul score build/demo/model.pt sample_models/images
+
+test: lint types $(VENV)/installed-test ## install, then lint, type-check and run all tests
+	$(BIN)/pytest --cov --cov-report=term-missing:skip-covered --cov-fail-under=90
+
+lint: $(VENV)/installed-test ## ruff
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/installed-test ## mypy
+	$(BIN)/mypy
+
+clean: ## remove everything that the other targets made
+	rm -rf $(VENV) build .mypy_cache .pytest_cache .ruff_cache .coverage
