@@ -1,0 +1,65 @@
+"""Reading files of tensors that may come from strangers."""
+
+from __future__ import annotations
+
+import pickle
+import re
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from ulcli.errors import UserError
+
+
+def read_archive(path: Path) -> Any:
+    """What `torch.save` or safetensors wrote to `path`, on the CPU; nothing in it can run code.
+
+    Every kind of file that is something else gets its own `UserError`.
+    """
+    try:
+        with path.open("rb") as stream:
+            start = stream.read(4)
+    except FileNotFoundError:
+        raise UserError(f"no such file: '{path}'") from None
+    except OSError as error:
+        raise UserError(f"cannot read '{path}': {error.strerror}") from None
+    if not start:
+        raise UserError(f"'{path}' is empty")
+    if path.suffix == ".safetensors":
+        return _read_safetensors(path)
+    if start == b"PK\x03\x04" and not zipfile.is_zipfile(path):
+        raise UserError(f"'{path}' is truncated: the end of the archive is missing; copy or download it again")
+    return _read_torch(path)
+
+
+def _read_torch(path: Path) -> Any:
+    import torch
+
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        culprit = re.search(r"(?:GLOBAL|global|REDUCE)\W+([\w.]+)", str(error))
+        if culprit is None:
+            raise UserError(f"'{path}' is not a file that torch.save wrote, or it is damaged") from None
+        raise UserError(
+            f"'{path}' holds a pickle that wants to run code ({culprit[1]}); refused. "
+            "Save only tensors: torch.save(model.state_dict(), ...)"
+        ) from None
+    except MemoryError:
+        raise
+    except Exception as error:  # torch raises RuntimeError, EOFError, KeyError, ValueError ... on damaged files
+        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+        raise UserError(f"'{path}' is not a file that torch.save wrote, or it is damaged: {reason}") from None
+
+
+def _read_safetensors(path: Path) -> Any:
+    try:
+        from safetensors.torch import load_file
+    except ImportError:
+        raise UserError(
+            f"reading '{path}' needs safetensors: pip install 'uncertainty-loss[safetensors]'"
+        ) from None
+    try:
+        return load_file(path)
+    except Exception as error:  # SafetensorError is no subclass of anything narrower
+        raise UserError(f"'{path}' is not a safetensors file, or it is damaged: {error}") from None
