@@ -51,9 +51,7 @@ def photos(shape: tuple[int, int, int]) -> ArraySet:
         side = int(random.integers(48, min(picture.size)))
         left = int(random.integers(0, picture.width - side + 1))
         top = int(random.integers(0, picture.height - side + 1))
-        crops.append(
-            picture.resize((width, height), Image.Resampling.BILINEAR, (left, top, left + side, top + side))
-        )
+        crops.append(picture.resize((width, height), Image.Resampling.BILINEAR, (left, top, left + side, top + side)))
     return ArraySet("photos", np.stack([np.asarray(crop) for crop in crops]))
 
 

@@ -19,6 +19,7 @@ class ImageSet(ABC):
     name: str
     classes: tuple[str, ...] | None = None
     labels: np.ndarray | None = None
+    native_size: int | None = None  # side of the images in pixels, where all are squares of one size
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -51,6 +52,7 @@ class Subset(ImageSet):
         self.name = name
         self.classes = parent.classes
         self.labels = None if parent.labels is None else parent.labels[self.indices]
+        self.native_size = parent.native_size
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -79,6 +81,7 @@ class ArraySet(ImageSet):
         self.images = images
         self.labels = labels
         self.classes = classes
+        self.native_size = images.shape[1] if images.shape[1] == images.shape[2] else None
 
     def __len__(self) -> int:
         return len(self.images)

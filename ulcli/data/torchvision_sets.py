@@ -57,6 +57,7 @@ class TorchvisionSet(ImageSet):
         labels = self.data.targets if hasattr(self.data, "targets") else self.data.labels
         self.labels = np.asarray(labels, dtype=np.int64)
         count = int(self.labels.max()) + 1
+        self.native_size = self.load(0).width
         self.classes = tuple(getattr(self.data, "classes", None) or map(str, range(count)))
 
     def __len__(self) -> int:

@@ -59,9 +59,9 @@ class Transform:
         import torch
 
         pixels = self._resized(image.convert("L" if self.grayscale else "RGB"))
-        values = np.asarray(pixels, dtype=np.float32).reshape(self.crop, self.crop, self.channels) / 255.0
-        values = (values - np.asarray(self.mean, np.float32)) / np.asarray(self.std, np.float32)
-        return torch.from_numpy(np.ascontiguousarray(values.transpose(2, 0, 1)))
+        values = torch.from_numpy(np.array(pixels)).reshape(self.crop, self.crop, self.channels).permute(2, 0, 1)
+        mean, std = (torch.tensor(value).view(-1, 1, 1) for value in (self.mean, self.std))
+        return ((values.float() / 255 - mean) / std).contiguous()
 
     def _resized(self, image: Image.Image) -> Image.Image:
         image = _limit_aspect(image)

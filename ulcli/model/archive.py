@@ -56,9 +56,7 @@ def _read_safetensors(path: Path) -> Any:
     try:
         from safetensors.torch import load_file
     except ImportError:
-        raise UserError(
-            f"reading '{path}' needs safetensors: pip install 'uncertainty-loss[safetensors]'"
-        ) from None
+        raise UserError(f"reading '{path}' needs safetensors: pip install 'uncertainty-loss[safetensors]'") from None
     try:
         return load_file(path)
     except Exception as error:  # SafetensorError is no subclass of anything narrower
