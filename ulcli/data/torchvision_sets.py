@@ -55,7 +55,7 @@ class TorchvisionSet(ImageSet):
             if download:
                 raise UserError(f"could not download '{name}' to '{root}': {error}") from None
             raise UserError(
-                f"'{name}' is not under '{root}' (expected '{root / entry.class_name}' as torchvision lays it out); "
+                f"'{name}' is not under '{root}', laid out as torchvision.datasets.{entry.class_name} wants it; "
                 "name its place with --data-root, or fetch it with --download"
             ) from None
         labels = self.data.targets if hasattr(self.data, "targets") else self.data.labels

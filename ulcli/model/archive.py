@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pickle
+import pickletools
 import re
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -36,20 +38,43 @@ def _read_torch(path: Path) -> Any:
     import torch
 
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that an unusual pickle protocol may fail; it says so below
+            return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        culprit = re.search(r"(?:GLOBAL|global|REDUCE)\W+([\w.]+)", str(error))
+        named = re.search(r"GLOBAL ([\w.]+)", str(error))
+        culprit = named[1] if named else _first_code_in_pickle(path)
         if culprit is None:
-            raise UserError(f"'{path}' is not a file that torch.save wrote, or it is damaged") from None
+            raise _not_torch(path) from None
         raise UserError(
-            f"'{path}' holds a pickle that wants to run code ({culprit[1]}); refused. "
+            f"'{path}' holds a pickle that wants to run code ({culprit}); refused. "
             "Save only tensors: torch.save(model.state_dict(), ...)"
         ) from None
     except MemoryError:
         raise
-    except Exception as error:  # torch raises RuntimeError, EOFError, KeyError, ValueError ... on damaged files
-        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
-        raise UserError(f"'{path}' is not a file that torch.save wrote, or it is damaged: {reason}") from None
+    except Exception:  # torch raises RuntimeError, EOFError, KeyError, ValueError ... on damaged files
+        raise _not_torch(path) from None
+
+
+def _not_torch(path: Path) -> UserError:
+    return UserError(f"'{path}' is not a file that torch.save wrote, or it is damaged")
+
+
+def _first_code_in_pickle(path: Path) -> str | None:
+    """The first function or class that a plain pickle names, read without running it; None for other files."""
+    texts: list[str] = []
+    try:
+        with path.open("rb") as stream:
+            for operation, argument, _ in pickletools.genops(stream):
+                if operation.name == "GLOBAL":
+                    return str(argument).replace(" ", ".")
+                if operation.name == "STACK_GLOBAL":  # protocol 4 on: module and name are the last two texts
+                    return ".".join(texts[-2:])
+                if isinstance(argument, str):
+                    texts.append(argument)
+    except Exception:  # pickletools raises ValueError and more on what is no pickle
+        return None
+    return None
 
 
 def _read_safetensors(path: Path) -> Any:
