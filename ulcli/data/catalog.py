@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -93,7 +94,8 @@ def score_inputs(words: Iterable[str], shape: tuple[int, int, int], places: Plac
 
 def _score_input(word: str, shape: tuple[int, int, int], places: Places) -> ImageSet:
     if word == "-":
-        return FileSet("-", [line.rstrip("\n") for line in sys.stdin if line.strip()])
+        # Bytes: a file's name need not be text in the terminal's encoding.
+        return FileSet("-", [os.fsdecode(line) for line in sys.stdin.buffer.read().splitlines() if line.strip()])
     data = DataName.parse(word)
     if data.name in known_names():
         return strange_set(data, shape, places)

@@ -31,6 +31,12 @@ SUFFIXES = frozenset(
 )
 
 
+# Pillow warns of odd metadata, and of pictures of half the size that it refuses, which photographs may be: nothing
+# that a user could act on. One filter for the process, because catch_warnings on several threads at once leaves the
+# filters in disorder.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+
+
 class ImageError(Exception):
     """An image that cannot be used; the message is short enough for a table cell."""
 
@@ -47,12 +53,11 @@ def read_image(path: Path) -> Image.Image:
     scaled (not clipped) to 8 bit, palettes and CMYK become RGB, and of an animation the first frame counts.
     """
     try:
-        with warnings.catch_warnings():
-            # Between one and two times Pillow's pixel limit it only warns; a photograph of that size is real.
-            warnings.simplefilter("ignore")
-            with Image.open(path, formats=FORMATS) as image:
-                image.load()
-                return to_plain(ImageOps.exif_transpose(image))
+        with Image.open(path, formats=FORMATS) as image:
+            image.load()
+            # In place, for a copy does not know its file's format, which tells the range of 32-bit pixels.
+            ImageOps.exif_transpose(image, in_place=True)
+            return to_plain(image)
     except ImageError:
         raise
     except UnidentifiedImageError:
@@ -71,15 +76,13 @@ def read_image(path: Path) -> Image.Image:
 
 def to_plain(image: Image.Image) -> Image.Image:
     """The same picture in mode `L` or `RGB`."""
-    if image.mode in ("L", "RGB"):
-        return image
-    if image.mode == "1":
-        return image.convert("L")
     if image.mode.startswith("I") or image.mode == "F":
         return _high_depth_to_gray(image)
-    if "A" in image.mode or "a" in image.mode or "transparency" in image.info:
-        return _on_white(image)
-    return image.convert("RGB")
+    gray = image.mode in ("1", "L", "LA")
+    # PNG and GIF files may declare one colour transparent, in any mode.
+    if "transparency" in image.info or image.mode in ("LA", "PA", "RGBA", "RGBa"):
+        image = _on_white(image)
+    return image.convert("L" if gray else "RGB")
 
 
 def _high_depth_to_gray(image: Image.Image) -> Image.Image:
@@ -92,7 +95,5 @@ def _high_depth_to_gray(image: Image.Image) -> Image.Image:
 
 
 def _on_white(image: Image.Image) -> Image.Image:
-    gray = image.mode == "LA"
     layers = image.convert("RGBA")
-    white = Image.new("RGBA", layers.size, "white")
-    return Image.alpha_composite(white, layers).convert("L" if gray else "RGB")
+    return Image.alpha_composite(Image.new("RGBA", layers.size, "white"), layers)

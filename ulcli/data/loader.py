@@ -46,7 +46,7 @@ def batches(images: ImageSet, transform: Transform, batch_size: int, workers: in
             for span in islice(spans, count):
                 waiting.append((span, [pool.submit(_read, images, transform, index) for index in span]))
 
-        start(3)
+        start(2)
         while waiting:
             span, futures = waiting.popleft()
             results = {index: future.result() for index, future in zip(span, futures, strict=True)}
