@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
 from mpmath import digamma, log, loggamma, mp, mpf, workdps
 
 mp.dps = 60
@@ -70,6 +71,17 @@ def dissonance(alpha: Sequence[float], prior: float = 1) -> mpf:
         if mass := sum(others):
             total += mine * sum(x * 2 * min(x, mine) / (x + mine) for x in others if x + mine) / mass
     return total
+
+
+def dissonance_of_many(alpha: Sequence[float]) -> mpf:
+    """`dissonance` in 64-bit mantissas: nothing in it cancels, and a million pairs in 60 digits are slow."""
+    a = np.asarray(alpha, dtype=np.longdouble)
+    b = np.maximum(a - 1, 0) / a.sum()
+    pairs = np.add.outer(b, b)
+    weighed = 2 * np.minimum.outer(b, b) / np.where(pairs > 0, pairs, 1) * b
+    np.fill_diagonal(weighed, 0)
+    others = np.array([np.delete(b, k).sum() for k in range(len(b))])
+    return mpf(float((b * weighed.sum(1) / np.where(others > 0, others, 1)).sum()))
 
 
 def derivative(measure: Measure, alpha: Sequence[float], component: int) -> mpf:
