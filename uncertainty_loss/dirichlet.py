@@ -503,12 +503,10 @@ def _probability_and_complement(alpha: Tensor, dim: int) -> tuple[Tensor, Tensor
 
 def _dissonance(mass: Tensor) -> Tensor:
     """Dissonance of beliefs of shape (n, K) by way of all (n, K, K) pairs."""
-    tiny = torch.finfo(mass.dtype).tiny
+    classes, tiny = mass.shape[1], torch.finfo(mass.dtype).tiny
     mine, other = mass.unsqueeze(2), mass.unsqueeze(1)
     # Added to the denominator, so that 0 / 0 becomes 0 and no class is weighed against itself.
-    guard = torch.full((mass.shape[1],) * 2, tiny, dtype=mass.dtype, device=mass.device).fill_diagonal_(
-        math.inf
-    )
+    guard = mass.new_full((classes, classes), tiny).fill_diagonal_(math.inf)
     conflict = (torch.minimum(mine, other) / (mine + other + guard) * other).sum(2)
     return (2 * mass * conflict / _others(mass, 1).clamp(min=tiny)).sum(1)
 

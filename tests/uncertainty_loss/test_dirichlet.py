@@ -89,6 +89,18 @@ def test_mutual_information_keeps_three_digits_at_any_precision(classes: int) ->
         assert value == pytest.approx(float(oracle.mutual_information(row)), rel=1e-3, abs=0), row[:5]
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["predictive_entropy", "expected_entropy", "data_variance", "model_variance", "mutual_information"],
+)
+def test_confident_rows_keep_relative_precision(name: str) -> None:
+    """Next to one-hot, where the values themselves are below single precision's epsilon."""
+    measure, exact = MEASURES[name]
+    alpha = torch.tensor([[3e7, 1.3, 1.1], [1e9, 1.7, 1.0], [2e4, 1.01, 1.0]])
+    expected = [float(exact(row)) for row in alpha.tolist()]
+    assert measure(alpha).tolist() == pytest.approx(expected, rel=1e-5, abs=0)
+
+
 @pytest.mark.parametrize("classes", [2, 3, 10, 100])
 @pytest.mark.parametrize("name", MEASURES)
 def test_gradients_against_differences_in_110_digits(name: str, classes: int) -> None:
