@@ -42,9 +42,7 @@ def simplex_grid() -> np.ndarray:
 def draw(axes: Axes, title: str, alpha: tuple[float, float, float]) -> None:
     p = simplex_grid()
     concentrations = torch.tensor(alpha)
-    density = (
-        torch.distributions.Dirichlet(concentrations.double()).log_prob(torch.from_numpy(p)).exp().numpy()
-    )
+    density = torch.distributions.Dirichlet(concentrations.double()).log_prob(torch.from_numpy(p)).exp().numpy()
     x, y = (p @ CORNERS).T
     # One scale for all panels, so that shades compare; a root, so that a wide distribution is not just white.
     norm = PowerNorm(0.4, vmin=0, vmax=HIGHEST)
@@ -54,9 +52,7 @@ def draw(axes: Axes, title: str, alpha: tuple[float, float, float]) -> None:
     axes.plot(*np.vstack([CORNERS, CORNERS[:1]]).T, color=INK, linewidth=1)
     mean = dirichlet.expected_probability(concentrations).numpy()
     axes.plot(*(mean @ CORNERS), marker="o", markersize=6, color="#d1495b", markeredgecolor="white")
-    for name, corner, (dx, dy) in zip(
-        "ABC", CORNERS, [(-0.05, -0.05), (0.05, -0.05), (0, 0.06)], strict=True
-    ):
+    for name, corner, (dx, dy) in zip("ABC", CORNERS, [(-0.05, -0.05), (0.05, -0.05), (0, 0.06)], strict=True):
         axes.text(corner[0] + dx, corner[1] + dy, name, ha="center", va="center", fontsize=12, color=INK)
     axes.set_title(title, fontsize=12, color=INK, pad=10)
     parameters = ", ".join(f"{a:g}" for a in alpha)

@@ -89,7 +89,6 @@ def derivative(measure: Measure, alpha: Sequence[float], component: int) -> mpf:
     with workdps(110):
         step = mpf(alpha[component]) * mpf(10) ** -30
         up, down = (
-            [*alpha[:component], mpf(alpha[component]) + sign * step, *alpha[component + 1 :]]
-            for sign in (1, -1)
+            [*alpha[:component], mpf(alpha[component]) + sign * step, *alpha[component + 1 :]] for sign in (1, -1)
         )
         return (measure(up) - measure(down)) / (2 * step)

@@ -53,9 +53,7 @@ def concentrations(classes: int) -> Tensor:
     levels = [1e-3, 0.1, 1.0, 10.0, 1e3, 1e7 / classes, 1e30]
     spreads = [0.3, 3.0] if classes <= 10 else [1.5]
     rows = [
-        level * torch.exp(spread * torch.randn(classes, generator=generator))
-        for level in levels
-        for spread in spreads
+        level * torch.exp(spread * torch.randn(classes, generator=generator)) for level in levels for spread in spreads
     ]
     evidence = [row + 1 for row in rows[: -len(spreads)]]
     one_class = torch.ones(classes)
