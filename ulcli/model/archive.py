@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -35,19 +36,21 @@ def read_archive(path: Path) -> Any:
 def _read_torch(path: Path) -> Any:
     import torch
 
+    remedy = "save only tensors: torch.save(model.state_dict(), ...)"
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch warns of what it then raises an error about
+            return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        culprit = re.search(r"(?:GLOBAL|global|REDUCE)\W+([\w.]+)", str(error))
+        culprit = re.search(r"GLOBAL ([\w.]+)", str(error))
         if culprit is None:
-            raise UserError(f"'{path}' is not a file that torch.save wrote, or it is damaged") from None
-        raise UserError(
-            f"'{path}' holds a pickle that wants to run code ({culprit[1]}); refused. "
-            "Save only tensors: torch.save(model.state_dict(), ...)"
-        ) from None
+            raise UserError(f"'{path}' is damaged, or not what torch.save writes by default; {remedy}") from None
+        raise UserError(f"'{path}' holds a pickle that wants to run code ({culprit[1]}); refused: {remedy}") from None
     except MemoryError:
         raise
     except Exception as error:  # torch raises RuntimeError, EOFError, KeyError, ValueError ... on damaged files
+        if "TorchScript" in str(error):
+            raise UserError(f"'{path}' is a TorchScript archive, which holds code; refused: {remedy}") from None
         reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
         raise UserError(f"'{path}' is not a file that torch.save wrote, or it is damaged: {reason}") from None
 
