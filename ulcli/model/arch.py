@@ -139,7 +139,7 @@ def _import_factory(name: str) -> Callable[..., Any]:
     if factory is None:
         public = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
         raise unknown_name(f"factory in '{module_name}'", attribute, public)
-    if not callable(factory) or getattr(factory, "__module__", "").partition(".")[0] != top:
+    if not callable(factory) or str(getattr(factory, "__module__", "")).partition(".")[0] != top:
         raise UserError(f"'{name}' is not a function or class that '{module_name}' defines")
     result: Callable[..., Any] = factory
     return result

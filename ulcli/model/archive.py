@@ -37,6 +37,7 @@ def read_archive(path: Path) -> Any:
 def _read_torch(path: Path) -> Any:
     import torch
 
+    remedy = "save only tensors: torch.save(model.state_dict(), ...)"
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that an unusual pickle protocol may fail; it says so below
@@ -46,13 +47,12 @@ def _read_torch(path: Path) -> Any:
         culprit = named[1] if named else _first_code_in_pickle(path)
         if culprit is None:
             raise _not_torch(path) from None
-        raise UserError(
-            f"'{path}' holds a pickle that wants to run code ({culprit}); refused. "
-            "Save only tensors: torch.save(model.state_dict(), ...)"
-        ) from None
+        raise UserError(f"'{path}' holds a pickle that wants to run code ({culprit}); refused: {remedy}") from None
     except MemoryError:
         raise
-    except Exception:  # torch raises RuntimeError, EOFError, KeyError, ValueError ... on damaged files
+    except Exception as error:  # torch raises RuntimeError, EOFError, KeyError, ValueError ... on damaged files
+        if "TorchScript" in str(error):
+            raise UserError(f"'{path}' is a TorchScript archive, which holds code; refused: {remedy}") from None
         raise _not_torch(path) from None
 
 

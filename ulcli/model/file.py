@@ -136,18 +136,23 @@ def _from_content(content: dict[str, Any]) -> Model:
 
 def _checked(model: Model) -> Model:
     """A file that was edited by hand fails here, not in the middle of a run."""
+    import torch
+
     import uncertainty_loss as ul
 
     classes = len(model.classes)
     for part in (model.head.linear, model.baseline):
         if part.weight.dim() != 2 or part.weight.shape[0] != classes or part.bias.shape != (classes,):
             raise ValueError(f"a classifier of shape {tuple(part.weight.shape)} does not fit {classes} classes")
+    if model.head.linear.weight.shape != model.baseline.weight.shape:
+        raise ValueError("head and baseline do not read the same features")
     # The name is looked up in the library: only what it knows as an evidence function may be named.
     if model.head.evidence not in EVIDENCE or not hasattr(ul, model.head.evidence):
         raise ValueError(f"unknown evidence function '{model.head.evidence}'")
     if not all(isinstance(name, str) for name in model.classes) or len(set(model.classes)) != classes:
         raise ValueError("class names are not distinct texts")
-    if not isinstance(model.backbone.arch, str) or not isinstance(model.backbone.state, dict):
+    weights = model.backbone.state.values()
+    if not isinstance(model.backbone.arch, str) or not all(isinstance(each, torch.Tensor) for each in weights):
         raise TypeError("the backbone has no name or no weights")
     if math.isnan(model.threshold):
         raise ValueError("the threshold is not a number")
