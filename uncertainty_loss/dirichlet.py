@@ -149,8 +149,8 @@ def dissonance(alpha: Tensor, *, prior: float = 1.0) -> Tensor:
 
         sum_k b_k [ sum_{j != k} b_j Bal(b_j, b_k) ] / [ sum_{j != k} b_j ]
 
-    Shape (N, C, d1, ...) -> (N, d1, ...). Time grows with the square of C, memory does not: pairs are visited in
-    blocks. Only second derivatives hold them all.
+    Shape (N, C, d1, ...) -> (N, d1, ...). Time grows with the square of C, memory does not: the
+    pairs are visited in blocks. Only second derivatives hold them all.
 
     Args:
         alpha: Concentrations of at least ``prior``, shape (N, C, d1, ...) or (C,). Less counts as no belief.
