@@ -23,9 +23,6 @@ from torch import Tensor
 
 from uncertainty_loss._expansions import digamma, digamma_excess, digamma_rise, entropy_kernel
 
-# Pairs of classes that `dissonance` holds at once: 4 MiB in float32, about a processor's cache.
-_PAIRS = 2**20
-
 
 class ExpectedVariance(NamedTuple):
     """The variance of a one-hot label by where it comes from; see `expected_variance`."""
@@ -152,8 +149,8 @@ def dissonance(alpha: Tensor, *, prior: float = 1.0) -> Tensor:
 
         sum_k b_k [ sum_{j != k} b_j Bal(b_j, b_k) ] / [ sum_{j != k} b_j ]
 
-    Shape (N, C, d1, ...) -> (N, d1, ...). Time grows with the square of C; memory stays that of 2^20 pairs of
-    classes, or of C^2 where that is more, however many distributions there are.
+    Shape (N, C, d1, ...) -> (N, d1, ...). Time grows with the square of C, memory does not: the
+    pairs are visited in blocks. Only second derivatives hold them all.
 
     Args:
         alpha: Concentrations of at least ``prior``, shape (N, C, d1, ...) or (C,). Less counts as no belief.
@@ -174,13 +171,12 @@ def dissonance(alpha: Tensor, *, prior: float = 1.0) -> Tensor:
     """
     alpha, dim = _checked("alpha", alpha)
     mass = belief(alpha, prior=prior).clamp(min=0).movedim(dim, -1)
-    classes = mass.shape[-1]
-    rows = mass.reshape(-1, classes)
-    fits = len(rows) * classes**2 <= _PAIRS
+    rows = mass.reshape(-1, mass.shape[-1])
     # A compiler fuses the pairs away, and would unroll the loop over blocks.
-    direct = fits or torch.compiler.is_compiling()
-    result: Tensor = _dissonance(rows) if direct else _BlockwiseDissonance.apply(rows)
-    return result.reshape(mass.shape[:-1])
+    whole = rows.numel() * rows.shape[1] <= _pairs_at_once(rows.device) or torch.compiler.is_compiling()
+    conflict: Tensor = _conflict(rows, slice(None)) if whole else _BlockwiseConflict.apply(rows)
+    others = _others(rows, 1).clamp(min=torch.finfo(rows.dtype).tiny)
+    return (rows * conflict / others).sum(1).reshape(mass.shape[:-1])
 
 
 def predictive_entropy(alpha: Tensor) -> Tensor:
@@ -501,49 +497,55 @@ def _probability_and_complement(alpha: Tensor, dim: int) -> tuple[Tensor, Tensor
     return alpha / s, _others(alpha, dim) / s
 
 
-def _dissonance(mass: Tensor) -> Tensor:
-    """Dissonance of beliefs of shape (n, K) by way of all (n, K, K) pairs."""
-    classes, tiny = mass.shape[1], torch.finfo(mass.dtype).tiny
-    mine, other = mass.unsqueeze(2), mass.unsqueeze(1)
+def _conflict(mass: Tensor, own: slice) -> Tensor:
+    """sum_{j != k} b_j Bal(b_j, b_k) for classes k in ``own``: (n, K) -> (n, len(own)), through all pairs."""
+    mine, other = mass[:, own].unsqueeze(2), mass.unsqueeze(1)
     # Added to the denominator, so that 0 / 0 becomes 0 and no class is weighed against itself.
-    guard = mass.new_full((classes, classes), tiny).fill_diagonal_(math.inf)
-    conflict = (torch.minimum(mine, other) / (mine + other + guard) * other).sum(2)
-    return (2 * mass * conflict / _others(mass, 1).clamp(min=tiny)).sum(1)
+    guard = mass.new_full((mine.shape[1], mass.shape[1]), torch.finfo(mass.dtype).tiny)
+    guard.diagonal(own.start or 0).fill_(math.inf)
+    return 2 * (torch.minimum(mine, other) / (mine + other + guard) * other).sum(2)
 
 
-class _BlockwiseDissonance(torch.autograd.Function):
-    """`_dissonance` for many rows: a block at a time, forwards and, evaluated anew, backwards.
-
-    Each block writes into one result: small results kept between the large temporaries would split up the
-    heap, which then grows with every block. Second derivatives hold all pairs at once.
-    """
+class _BlockwiseConflict(torch.autograd.Function):
+    """`_conflict` for all classes, a block of pairs at a time: forwards and, evaluated anew, backwards."""
 
     @staticmethod
-    def forward(ctx: Any, rows: Tensor) -> Tensor:
-        ctx.save_for_backward(rows)
-        result = rows.new_empty(len(rows))
-        for block in _blocks(rows):
-            result[block] = _dissonance(rows[block])
+    def forward(ctx: Any, mass: Tensor) -> Tensor:
+        ctx.save_for_backward(mass)
+        result = torch.empty_like(mass)
+        for rows, own in _blocks(mass):
+            result[rows, own] = _conflict(mass[rows], own)
         return result
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:
-        (rows,) = ctx.saved_tensors
+        (mass,) = ctx.saved_tensors
         if torch.is_grad_enabled():
-            result: Tensor = torch.autograd.grad(_dissonance(rows), rows, grad, create_graph=True)[0]
-            return result
-        result = torch.empty_like(rows)
-        for block in _blocks(rows):
-            some = rows[block].detach().requires_grad_()
+            once: Tensor = torch.autograd.grad(_conflict(mass, slice(None)), mass, grad, create_graph=True)[0]
+            return once
+        result = torch.zeros_like(mass)
+        for rows, own in _blocks(mass):
+            block = mass[rows].detach().requires_grad_()
             with torch.enable_grad():
-                value = _dissonance(some)
-            (result[block],) = torch.autograd.grad(value, some, grad[block])
+                conflict = _conflict(block, own)
+            result[rows] += torch.autograd.grad(conflict, block, grad[rows, own])[0]
         return result
 
 
-def _blocks(rows: Tensor) -> Iterator[slice]:
-    size = max(1, _PAIRS // rows.shape[1] ** 2)
-    return (slice(first, first + size) for first in range(0, len(rows), size))
+def _pairs_at_once(device: torch.device) -> int:
+    # A processor works out of its cache, and gets larger temporaries from the system anew every time, which
+    # costs ten times the arithmetic; an accelerator wants enough at once to keep all its cores busy.
+    return 2**16 if device.type == "cpu" else 2**24
+
+
+def _blocks(mass: Tensor) -> Iterator[tuple[slice, slice]]:
+    """Blocks of rows and classes, each small enough to be paired with all classes."""
+    count, classes = mass.shape
+    at_once = max(1, _pairs_at_once(mass.device) // classes)
+    rows, own = max(1, at_once // classes), min(at_once, classes)
+    for row in range(0, count, rows):
+        for first in range(0, classes, own):
+            yield slice(row, row + rows), slice(first, first + own)
 
 
 def _share_of_largest(entropy: Tensor, classes: int) -> Tensor:
