@@ -46,18 +46,14 @@ def _read_torch(path: Path) -> Any:
         named = re.search(r"GLOBAL ([\w.]+)", str(error))
         culprit = named[1] if named else _first_code_in_pickle(path)
         if culprit is None:
-            raise _not_torch(path) from None
+            raise UserError(f"'{path}' is damaged, or not what torch.save writes by default; {remedy}") from None
         raise UserError(f"'{path}' holds a pickle that wants to run code ({culprit}); refused: {remedy}") from None
     except MemoryError:
         raise
     except Exception as error:  # torch raises RuntimeError, EOFError, KeyError, ValueError ... on damaged files
         if "TorchScript" in str(error):
             raise UserError(f"'{path}' is a TorchScript archive, which holds code; refused: {remedy}") from None
-        raise _not_torch(path) from None
-
-
-def _not_torch(path: Path) -> UserError:
-    return UserError(f"'{path}' is not a file that torch.save wrote, or it is damaged")
+        raise UserError(f"'{path}' is not a file that torch.save wrote, or it is damaged") from None
 
 
 def _first_code_in_pickle(path: Path) -> str | None:
