@@ -13,6 +13,7 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
+from ulcli.output.console import printable
 from ulcli.output.rows import Row
 
 if TYPE_CHECKING:
@@ -47,8 +48,8 @@ def score_table(rows: Iterable[Row], top: int) -> Table:
     for row in (*worst, *failed):
         remark = row["error"] or row["reason"] or ""
         style = "red" if row["error"] else "yellow" if row["flagged"] else ""
-        words = [_text(row[name]) for name in ("path", *labels, "predicted")]
-        table.add_row(*words, *(_number(row[name]) for name in _SHOWN), _text(remark), style=style)
+        words = [row[name] for name in ("path", *labels, "predicted")]
+        _add_row(table, *words, *(_number(row[name]) for name in _SHOWN), remark, style=style)
     return table
 
 
@@ -56,19 +57,19 @@ def evaluate_table(result: EvaluateResult) -> Group:
     """Figures on the data beside the baseline's, then one block of scores for each strange set."""
     figures = _table("", "evidential head", "cross-entropy", title=f"{result.data}: {result.n:,} images")
     for name, estimate in result.metrics.items():
-        figures.add_row(name, _estimate(estimate), _estimate(result.baseline[name]))
+        _add_row(figures, name, _estimate(estimate), _estimate(result.baseline[name]))
     parts: list[Table] = [figures]
     for name, strange in result.ood.items():
         table = _table("score", "AUROC", "AUPR in", "AUPR out", "FPR95", title=f"against {name}: {strange.n:,} images")
         for score, values in strange.scores.items():
-            table.add_row(score, *(_number(values[key]) for key in ("auroc", "aupr_in", "aupr_out", "fpr95")))
+            _add_row(table, score, *(_number(values[key]) for key in ("auroc", "aupr_in", "aupr_out", "fpr95")))
         parts.append(table)
     if result.requirements:
         table = _table("requirement", "measured", "met")
         for requirement in result.requirements:
             style = "" if requirement.met else "red"
             met = "yes" if requirement.met else "NO"
-            table.add_row(str(requirement.condition), _number(requirement.value), met, style=style)
+            _add_row(table, str(requirement.condition), _number(requirement.value), met, style=style)
         parts.append(table)
     return Group(*parts)
 
@@ -78,8 +79,8 @@ def train_table(result: TrainResult) -> Table:
     title = f"{result.validation_images:,} validation images"
     table = _table("", "before (cross-entropy)", "after (evidential)", title=title)
     for name in ("accuracy", "nll", "ece"):
-        table.add_row(name, _number(result.before[name]), _number(result.after[name]))
-    table.add_row("seconds", "", f"{result.seconds:.1f}")
+        _add_row(table, name, _number(result.before[name]), _number(result.after[name]))
+    _add_row(table, "seconds", "", f"{result.seconds:.1f}")
     return table
 
 
@@ -87,12 +88,13 @@ def info_table(result: InfoResult) -> Table:
     """One line a field."""
     table = _table("field", "value", title=result.path)
     for name, value in result.fields.items():
-        table.add_row(name, Text(_described(value), overflow="fold"))
+        _add_row(table, name, _described(value))
     return table
 
 
 def _table(*columns: str, title: str | None = None) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    heading = None if title is None else _text(title)
+    table = Table(title=heading, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
         right = column not in (
             "",
@@ -109,9 +111,13 @@ def _table(*columns: str, title: str | None = None) -> Table:
     return table
 
 
-def _text(value: Any) -> Text:
-    # Text, not markup: a file may be called "[red].png". Bytes that are no characters are shown escaped.
-    return Text("" if value is None else str(value).encode("utf-8", "backslashreplace").decode(), overflow="fold")
+def _add_row(table: Table, *cells: str | None, style: str = "") -> None:
+    table.add_row(*map(_text, cells), style=style)
+
+
+def _text(words: str | None) -> Text:
+    # Text, not markup: a file may be called "[red].png".
+    return Text("" if words is None else printable(words), overflow="fold")
 
 
 def _number(value: float | None) -> str:
