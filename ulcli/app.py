@@ -59,7 +59,8 @@ def main() -> NoReturn:
         code = _user_error(error)
     except _UsageError as error:
         command = error.ctx.command_path if error.ctx else "ul"
-        say(error.format_message() if not error.message else f"ul: {error.format_message()} (see '{command} --help')")
+        if message := error.format_message().strip().rstrip("."):  # empty where the help has been shown instead
+            say(f"ul: {message} (see '{command} --help')")
         code = ExitCode.USAGE
     except (KeyboardInterrupt, typer.Abort):
         say("ul: interrupted")

@@ -38,7 +38,7 @@ def unknown_name(kind: str, name: str, known: Iterable[str], hint: str = "") -> 
         message += f"; did you mean {_either(choices)}?"
     elif choices:
         message += f"; known: {', '.join(choices)}"
-    return UserError(f"{message} {hint}")
+    return UserError(f"{message} ({hint})" if hint else message)
 
 
 def shorten(items: Iterable[str], limit: int = 3) -> str:

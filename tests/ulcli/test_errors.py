@@ -29,7 +29,7 @@ def test_unknown_name_tells_near_or_few_names(name, known, message):
 
 
 def test_unknown_name_ends_in_its_hint():
-    assert str(unknown_name("net", "x", [], "(see --arch)")) == "unknown net 'x' (see --arch)"
+    assert str(unknown_name("net", "x", [], "see --arch")) == "unknown net 'x' (see --arch)"
 
 
 @pytest.mark.parametrize(

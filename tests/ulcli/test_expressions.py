@@ -44,7 +44,7 @@ def test_another_form(text):
 
 def test_unknown_measure_names_the_nearest():
     with pytest.raises(
-        UserError, match=r"unknown measure 'vacuty'; did you mean 'vacuity' or 'accuracy'\? in 'vacuty>0.4'"
+        UserError, match=r"unknown measure 'vacuty'; did you mean 'vacuity' or 'accuracy'\? \(in 'vacuty>0.4'\)"
     ):
         parse_condition("vacuty>0.4", NAMES)
 

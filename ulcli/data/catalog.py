@@ -127,7 +127,7 @@ def _open(name: str, split: str, places: Places) -> ImageSet:
         return _part(lambda: read_manifest(path, name, need_labels=True), name, split)
     if "/" in name or path.suffix:
         raise UserError(f"no such file or folder: '{name}'")
-    raise unknown_name("data set", name, known_names(), "(and there is no folder of that name)")
+    raise unknown_name("data set", name, known_names(), "and there is no folder of that name")
 
 
 def _part(whole: Callable[[], ImageSet], name: str, split: str) -> ImageSet:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from PIL import Image
 from ulcli.data.images import to_plain
 from ulcli.data.imageset import ImageSet, hash_parts
 from ulcli.errors import UserError
+from ulcli.files import atomic_write
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,7 @@ class TorchvisionSet(ImageSet):
 
         entry = SETS[name]
         self.name = f"{name}:{part}"
+        _unpack(root / entry.class_name / "raw")
         try:
             self.data = getattr(torchvision.datasets, entry.class_name)(
                 root=root, download=download, **getattr(entry, part)
@@ -51,7 +55,7 @@ class TorchvisionSet(ImageSet):
             if download:
                 raise UserError(f"could not download '{name}' to '{root}': {error}") from None
             raise UserError(
-                f"'{name}' is not under '{root}' (expected '{root / entry.class_name}' as torchvision lays it out); "
+                f"'{name}' is not under '{root}', laid out as torchvision.datasets.{entry.class_name} wants it; "
                 "name its place with --data-root, or fetch it with --download"
             ) from None
         labels = self.data.targets if hasattr(self.data, "targets") else self.data.labels
@@ -72,3 +76,16 @@ class TorchvisionSet(ImageSet):
 
     def digest(self) -> str:
         return hash_parts(self.name, np.asarray(self.data.data), self.labels)
+
+
+def _unpack(folder: Path) -> None:
+    """Unpack the .gz files of the MNIST family in place: torchvision does so only right after its own download."""
+    for packed in sorted(folder.glob("*-ubyte.gz")):
+        target = packed.with_suffix("")
+        if target.exists():
+            continue
+        try:
+            with gzip.open(packed) as source, atomic_write(target, "wb") as unpacked:
+                shutil.copyfileobj(source, unpacked)
+        except (OSError, EOFError) as error:
+            raise UserError(f"cannot unpack '{packed}' beside itself: {error}") from None

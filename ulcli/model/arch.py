@@ -103,7 +103,7 @@ def _torchvision_models(name: str) -> Any:
 
     known = models.list_models(module=models)
     if name not in known:
-        raise unknown_name("architecture", name, known, "(your own network is --arch package.module:factory)")
+        raise unknown_name("architecture", name, known, "your own network is --arch package.module:factory")
     return models
 
 

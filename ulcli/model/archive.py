@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import pickletools
 import re
 import warnings
 import zipfile
@@ -39,20 +40,37 @@ def _read_torch(path: Path) -> Any:
     remedy = "save only tensors: torch.save(model.state_dict(), ...)"
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch warns of what it then raises an error about
+            warnings.simplefilter("ignore")  # that an unusual pickle protocol may fail; it says so below
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        culprit = re.search(r"GLOBAL ([\w.]+)", str(error))
+        named = re.search(r"GLOBAL ([\w.]+)", str(error))
+        culprit = named[1] if named else _first_code_in_pickle(path)
         if culprit is None:
             raise UserError(f"'{path}' is damaged, or not what torch.save writes by default; {remedy}") from None
-        raise UserError(f"'{path}' holds a pickle that wants to run code ({culprit[1]}); refused: {remedy}") from None
+        raise UserError(f"'{path}' holds a pickle that wants to run code ({culprit}); refused: {remedy}") from None
     except MemoryError:
         raise
     except Exception as error:  # torch raises RuntimeError, EOFError, KeyError, ValueError ... on damaged files
         if "TorchScript" in str(error):
             raise UserError(f"'{path}' is a TorchScript archive, which holds code; refused: {remedy}") from None
-        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
-        raise UserError(f"'{path}' is not a file that torch.save wrote, or it is damaged: {reason}") from None
+        raise UserError(f"'{path}' is not a file that torch.save wrote, or it is damaged") from None
+
+
+def _first_code_in_pickle(path: Path) -> str | None:
+    """The first function or class that a plain pickle names, read without running it; None for other files."""
+    texts: list[str] = []
+    try:
+        with path.open("rb") as stream:
+            for operation, argument, _ in pickletools.genops(stream):
+                if operation.name == "GLOBAL":
+                    return str(argument).replace(" ", ".")
+                if operation.name == "STACK_GLOBAL":  # protocol 4 on: module and name are the last two texts
+                    return ".".join(texts[-2:])
+                if isinstance(argument, str):
+                    texts.append(argument)
+    except Exception:  # pickletools raises ValueError and more on what is no pickle
+        return None
+    return None
 
 
 def _read_safetensors(path: Path) -> Any:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ulcli.train import TrainResult
 
 _PIPE_WIDTH = 200  # where no terminal says how wide it is, nothing should be cut
-_SHOWN = ("confidence", "vacuity", "dissonance", "predictive_entropy", "mutual_information")
+_SHOWN = ("confidence", "vacuity", "dissonance")
 
 
 def print_table(renderable: Table | Group, stream: IO[str] | None = None) -> None:
@@ -44,12 +44,13 @@ def score_table(rows: Iterable[Row], top: int) -> Table:
 
     worst = heapq.nlargest(top, readable(), key=lambda row: row["vacuity"])
     labels = ["label"] if any("label" in row for row in (*worst, *failed)) else []
-    table = _table("path", *labels, "predicted", *_SHOWN, "flagged")
+    errors = ["error"] if failed else []
+    columns = ["path", *labels, "predicted", *_SHOWN, "reason", *errors]
+    table = _table(*columns)
     for row in (*worst, *failed):
-        remark = row["error"] or row["reason"] or ""
         style = "red" if row["error"] else "yellow" if row["flagged"] else ""
-        words = [row[name] for name in ("path", *labels, "predicted")]
-        _add_row(table, *words, *(_number(row[name]) for name in _SHOWN), remark, style=style)
+        cells = (_number(row[name]) if name in _SHOWN else row[name] for name in columns)
+        _add_row(table, *cells, style=style)
     return table
 
 
@@ -92,22 +93,16 @@ def info_table(result: InfoResult) -> Table:
     return table
 
 
+_WORDS = ("", "path", "label", "predicted", "reason", "error", "score", "field", "value", "requirement")
+
+
 def _table(*columns: str, title: str | None = None) -> Table:
     heading = None if title is None else _text(title)
     table = Table(title=heading, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
-        right = column not in (
-            "",
-            "path",
-            "label",
-            "predicted",
-            "flagged",
-            "score",
-            "field",
-            "value",
-            "requirement",
-        )
-        table.add_column(Text(column), justify="right" if right else "left", overflow="fold")
+        # A narrow terminal takes room from words, which can be folded, never from numbers.
+        number = column not in _WORDS
+        table.add_column(column, justify="right" if number else "left", overflow="fold", no_wrap=number)
     return table
 
 

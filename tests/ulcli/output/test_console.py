@@ -2,61 +2,50 @@
 
 import io
 import os
-import subprocess
 import sys
 
 import pytest
 
 from ulcli.output.console import ConsoleReporter, say
 
-WORK = """
-from ulcli.output.console import ConsoleReporter
-reporter = ConsoleReporter({options})
-with reporter.track("reading [red]", 40) as advance:
-    for _ in range(4):
-        advance(10)
-reporter.note("a note")
-reporter.warn("a warning")
-"""
 
-
-def on_a_terminal(options):
-    """What a process writes whose standard error is a terminal, and what it writes to standard output."""
+def on_a_terminal(monkeypatch, **options):
+    """What a reporter writes where standard error is a terminal."""
     pty = pytest.importorskip("pty")
     main, terminal = pty.openpty()
-    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100", "PYTHONWARNINGS": "error"}
-    command = [sys.executable, "-c", WORK.format(options=options)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=terminal, env=environment)
-    os.close(terminal)
-    seen = b""
-    while True:
-        try:
-            part = os.read(main, 1 << 16)
-        except OSError:  # how Linux tells that the other end was closed
-            break
-        if not part:
-            break
-        seen += part
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "100")
+    with os.fdopen(terminal, "w") as stream, monkeypatch.context() as patch:
+        patch.setattr(sys, "stderr", stream)
+        reporter = ConsoleReporter(**options)
+        with reporter.track("reading [red]", 40) as advance:
+            for _ in range(4):
+                advance(10)
+        reporter.note("a note")
+        reporter.warn("a warning")
+        stream.flush()
+        seen = b""
+        while b"a warning" not in seen:
+            seen += os.read(main, 1 << 16)
     os.close(main)
-    return seen.decode(), process.communicate()[0]
+    return seen.decode()
 
 
-def test_a_person_sees_a_bar():
-    seen, out = on_a_terminal("")
+def test_a_person_sees_a_bar(monkeypatch, capsys):
+    seen = on_a_terminal(monkeypatch)
     assert "reading [red]" in seen
     assert "40/40" in seen
     assert "a note" in seen
     assert "warning: a warning" in seen
-    assert out == b""
+    assert capsys.readouterr().out == ""
 
 
-@pytest.mark.parametrize("options", ["progress=False", "quiet=True"])
-def test_a_person_may_do_without(options):
-    seen, out = on_a_terminal(options)
+@pytest.mark.parametrize("options", [{"progress": False}, {"quiet": True}])
+def test_a_person_may_do_without(monkeypatch, options):
+    seen = on_a_terminal(monkeypatch, **options)
     assert "reading" not in seen
     assert ("a note" in seen) is ("quiet" not in options)
     assert "warning: a warning" in seen
-    assert out == b""
 
 
 def test_a_log_gets_no_bar(capsys):
