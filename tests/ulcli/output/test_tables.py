@@ -125,10 +125,8 @@ def test_what_a_terminal_would_obey_is_escaped(name, shown):
 
 
 def test_nothing_is_cut_on_a_pipe():
-    long = "folder/" * 60 + "a.png"
-    text = printed(score_table([row(long)], 5))
-    letters = "".join(text.split())
-    assert letters.count("folder/") == 60
+    text = printed(score_table([row("Q" * 400)], 5))
+    assert text.count("Q") == 400
     assert "…" not in text
 
 
