@@ -94,10 +94,12 @@ def test_an_image_that_cannot_be_read_keeps_its_row(scorer, digits, tmp_path):
     (tmp_path / "1.png").write_bytes(b"no image")
     (tmp_path / "4.png").unlink()
     paths = [str(tmp_path / f"{number}.png") for number in range(5)]
-    rows = score(scorer(batch_size=2, probs=True), FileSet("files", paths))
+    rows = score(scorer(batch_size=3, probs=True), FileSet("files", paths))
     assert [row["path"] for row in rows] == paths
     errors = [None, "not an image of a known format", None, None, "no such file"]
     assert [row["error"] for row in rows] == errors
+    for number in (0, 2, 3):
+        assert rows[number]["vacuity"] == pytest.approx(score(scorer(), digits)[number]["vacuity"], rel=1e-5)
     for row in rows:
         empty = [name for name, value in row.items() if value is None]
         expected = {"typicality", "reason", "error"} if row["error"] is None else set(row) - {"path", "error"}
