@@ -9,8 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 from PIL import Image
 
+settings.register_profile("unhurried", deadline=None)  # a loaded machine is not a failure
+settings.load_profile("unhurried")
 torch.set_num_threads(1)  # the arithmetic is too small to share, and one thread always adds up in the same order
 
 

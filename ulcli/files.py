@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -54,25 +55,16 @@ def atomic_write(path: Path, mode: str = "w", **open_options: Any) -> Iterator[I
             yield stream
         return
     target = path.resolve()
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name[:80]}.", suffix=".tmp")
-    temporary = Path(name)
+    # The name is known before the file is there: an interrupt at any moment finds what to remove.
+    temporary = target.with_name(f".{target.name[:80]}.{secrets.token_hex(6)}.tmp")
     try:
-        with os.fdopen(handle, mode, **open_options) as stream:
+        with temporary.open(mode.replace("w", "x"), **open_options) as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
-        temporary.chmod(_mode_of(target))
+        if target.exists():
+            temporary.chmod(stat.S_IMODE(target.stat().st_mode))
         temporary.replace(target)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-
-
-def _mode_of(target: Path) -> int:
-    """The permissions that the file should have: its old ones, else what the umask leaves (mkstemp gives 0600)."""
-    try:
-        return stat.S_IMODE(target.stat().st_mode)
-    except OSError:
-        umask = os.umask(0)
-        os.umask(umask)
-        return 0o666 & ~umask

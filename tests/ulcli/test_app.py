@@ -418,12 +418,22 @@ class TestScore:
         listing.write_text(f"{sample_models() / 'images' / 'digit_0.png'}\n" * 200_000)
         command = [sys.executable, "-m", "ulcli", "score", str(model), "-", "-o", str(output)]
         with listing.open() as names:
-            running = subprocess.Popen(command, stdin=names, stderr=subprocess.PIPE, text=True)
+            # What starts the tests may ignore SIGINT, as shells do for jobs in the background.
+            running = subprocess.Popen(
+                command,
+                stdin=names,
+                stderr=subprocess.PIPE,
+                text=True,
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+            )
         deadline = time.monotonic() + 60
         while len(list(tmp_path.iterdir())) < 2 and time.monotonic() < deadline:
             time.sleep(0.05)  # until the temporary file is there, the work has not begun
         running.send_signal(number)
-        _, err = running.communicate(timeout=60)
+        try:
+            _, err = running.communicate(timeout=60)
+        finally:
+            running.kill()
         assert running.returncode == code
         assert "Traceback" not in err
         assert [path.name for path in tmp_path.iterdir()] == ["rows.csv"]

@@ -9,10 +9,16 @@ from contextlib import contextmanager
 from ulcli.reporting import Silent
 
 
+def printable(text: str) -> str:
+    """A text with what is no character, or what a terminal would obey (colours, line feeds in a file name), escaped."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
+
 def say(text: str) -> None:
-    """One line on standard error; what the terminal cannot encode is escaped, never a crash."""
+    """Text on standard error; what the terminal cannot show is escaped, never a crash."""
     encoding = sys.stderr.encoding or "utf-8"
-    sys.stderr.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+    lines = "\n".join(map(printable, text.split("\n")))
+    sys.stderr.write(lines.encode(encoding, "backslashreplace").decode(encoding) + "\n")
     sys.stderr.flush()
 
 

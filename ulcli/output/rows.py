@@ -6,6 +6,7 @@ import csv
 import json
 import math
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import IO, Any
 
 from ulcli.output.formats import Format
@@ -36,10 +37,20 @@ def to_json(value: Any, *, indent: int | None = None) -> str:
 
 
 def _write_csv(rows: Iterable[Row], columns: Sequence[str], stream: IO[str]) -> None:
-    writer = csv.writer(stream, lineterminator="\n")
+    writer = csv.writer(_UnixLines(stream))
     writer.writerow(columns)
     for row in rows:
         writer.writerow([_cell(row[column]) for column in columns])
+
+
+@dataclass(frozen=True)
+class _UnixLines:
+    """Ends rows in a line feed; told to do so itself, csv before Python 3.13 leaves a carriage return unquoted."""
+
+    stream: IO[str]
+
+    def write(self, row: str) -> None:
+        self.stream.write(row.removesuffix("\r\n") + "\n")
 
 
 def _cell(value: Any) -> Any:

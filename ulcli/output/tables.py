@@ -13,6 +13,7 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
+from ulcli.output.console import printable
 from ulcli.output.rows import Row
 
 if TYPE_CHECKING:
@@ -48,7 +49,8 @@ def score_table(rows: Iterable[Row], top: int) -> Table:
     table = _table(*columns)
     for row in (*worst, *failed):
         style = "red" if row["error"] else "yellow" if row["flagged"] else ""
-        table.add_row(*(_number(row[name]) if name in _SHOWN else _text(row[name]) for name in columns), style=style)
+        cells = (_number(row[name]) if name in _SHOWN else row[name] for name in columns)
+        _add_row(table, *cells, style=style)
     return table
 
 
@@ -56,19 +58,19 @@ def evaluate_table(result: EvaluateResult) -> Group:
     """Figures on the data beside the baseline's, then one block of scores for each strange set."""
     figures = _table("", "evidential head", "cross-entropy", title=f"{result.data}: {result.n:,} images")
     for name, estimate in result.metrics.items():
-        figures.add_row(name, _estimate(estimate), _estimate(result.baseline[name]))
+        _add_row(figures, name, _estimate(estimate), _estimate(result.baseline[name]))
     parts: list[Table] = [figures]
     for name, strange in result.ood.items():
         table = _table("score", "AUROC", "AUPR in", "AUPR out", "FPR95", title=f"against {name}: {strange.n:,} images")
         for score, values in strange.scores.items():
-            table.add_row(score, *(_number(values[key]) for key in ("auroc", "aupr_in", "aupr_out", "fpr95")))
+            _add_row(table, score, *(_number(values[key]) for key in ("auroc", "aupr_in", "aupr_out", "fpr95")))
         parts.append(table)
     if result.requirements:
         table = _table("requirement", "measured", "met")
         for requirement in result.requirements:
             style = "" if requirement.met else "red"
             met = "yes" if requirement.met else "NO"
-            table.add_row(str(requirement.condition), _number(requirement.value), met, style=style)
+            _add_row(table, str(requirement.condition), _number(requirement.value), met, style=style)
         parts.append(table)
     return Group(*parts)
 
@@ -78,8 +80,8 @@ def train_table(result: TrainResult) -> Table:
     title = f"{result.validation_images:,} validation images"
     table = _table("", "before (cross-entropy)", "after (evidential)", title=title)
     for name in ("accuracy", "nll", "ece"):
-        table.add_row(name, _number(result.before[name]), _number(result.after[name]))
-    table.add_row("seconds", "", f"{result.seconds:.1f}")
+        _add_row(table, name, _number(result.before[name]), _number(result.after[name]))
+    _add_row(table, "seconds", "", f"{result.seconds:.1f}")
     return table
 
 
@@ -87,7 +89,7 @@ def info_table(result: InfoResult) -> Table:
     """One line a field."""
     table = _table("field", "value", title=result.path)
     for name, value in result.fields.items():
-        table.add_row(name, Text(_described(value), overflow="fold"))
+        _add_row(table, name, _described(value))
     return table
 
 
@@ -95,7 +97,8 @@ _WORDS = ("", "path", "label", "predicted", "reason", "error", "score", "field",
 
 
 def _table(*columns: str, title: str | None = None) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    heading = None if title is None else _text(title)
+    table = Table(title=heading, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
         # A narrow terminal takes room from words, which can be folded, never from numbers.
         number = column not in _WORDS
@@ -103,9 +106,13 @@ def _table(*columns: str, title: str | None = None) -> Table:
     return table
 
 
-def _text(value: Any) -> Text:
-    # Text, not markup: a file may be called "[red].png". Bytes that are no characters are shown escaped.
-    return Text("" if value is None else str(value).encode("utf-8", "backslashreplace").decode(), overflow="fold")
+def _add_row(table: Table, *cells: str | None, style: str = "") -> None:
+    table.add_row(*map(_text, cells), style=style)
+
+
+def _text(words: str | None) -> Text:
+    # Text, not markup: a file may be called "[red].png".
+    return Text("" if words is None else printable(words), overflow="fold")
 
 
 def _number(value: float | None) -> str:

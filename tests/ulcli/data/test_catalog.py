@@ -2,7 +2,6 @@
 
 import io
 import os
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +15,7 @@ from ulcli.data.catalog import (
     score_inputs,
     strange_set,
 )
+from ulcli.data.splits import SPLITS
 from ulcli.errors import UserError
 
 SHAPE = (1, 8, 8)
@@ -197,8 +197,22 @@ def test_paths_on_standard_input(monkeypatch):
         assert paths(images) == [os.fsdecode(line) for line in lines if line]
 
 
+def write_idx(path, array):
+    """The format of the MNIST family: a magic number, the shape, the bytes."""
+    header = bytes([0, 0, 8, array.ndim]) + b"".join(size.to_bytes(4, "big") for size in array.shape)
+    path.write_bytes(header + array.astype(np.uint8).tobytes())
+
+
 def test_torchvision_parts(tmp_path):
     with pytest.raises(UserError, match="'mnist' is not under"):
         labelled_set(DataName("mnist"), "val", Places(tmp_path))
+    raw = tmp_path / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for part, count in (("train", 120), ("t10k", 20)):
+        write_idx(raw / f"{part}-images-idx3-ubyte", np.zeros((count, 28, 28)))
+        write_idx(raw / f"{part}-labels-idx1-ubyte", np.arange(count) % 10)
+    train, val, test = (labelled_set(DataName("mnist", split), "x", Places(tmp_path)) for split in SPLITS)
+    assert [len(train), len(val), len(test)] == [100, 20, 20]
+    assert not set(paths(train)) & set(paths(val))
+    assert test.identify(0) == "mnist:test/0"
     assert comes_in_parts("mnist")
-    assert Places().root == Path("data")

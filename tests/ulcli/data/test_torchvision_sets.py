@@ -1,5 +1,7 @@
 """torchvision's data sets, read from files as torchvision lays them out."""
 
+import gzip
+
 import numpy as np
 import pytest
 
@@ -56,6 +58,27 @@ def test_the_digest_follows_the_images(root):
     before = TorchvisionSet("mnist", "test", root, download=False).digest()
     write_idx(root / "MNIST" / "raw" / "t10k-images-idx3-ubyte", np.ones((20, 28, 28)))
     assert TorchvisionSet("mnist", "test", root, download=False).digest() != before
+
+
+def test_packed_files_as_they_are_published(root):
+    raw = root / "FashionMNIST" / "raw"
+    images = TorchvisionSet("fashion-mnist", "train", root, download=False).data.data.clone()
+    for file in list(raw.iterdir()):
+        (raw / f"{file.name}.gz").write_bytes(gzip.compress(file.read_bytes()))
+        file.unlink()
+    unpacked = TorchvisionSet("fashion-mnist", "train", root, download=False)
+    assert (unpacked.data.data == images).all()
+    assert len(list(raw.iterdir())) == 8
+
+
+def test_a_packed_file_that_is_damaged(root):
+    raw = root / "MNIST" / "raw"
+    packed = gzip.compress((raw / "train-images-idx3-ubyte").read_bytes())
+    (raw / "train-images-idx3-ubyte").unlink()
+    (raw / "train-images-idx3-ubyte.gz").write_bytes(packed[:-20])
+    with pytest.raises(UserError, match=r"cannot unpack '.*train-images-idx3-ubyte.gz' beside itself"):
+        TorchvisionSet("mnist", "train", root, download=False)
+    assert not (raw / "train-images-idx3-ubyte").exists()
 
 
 @pytest.mark.parametrize("name", SETS)

@@ -50,6 +50,14 @@ def save_pickle(evil, path):
     path.write_bytes(pickle.dumps(evil, protocol=2))
 
 
+def save_modern_pickle(evil, path):
+    path.write_bytes(pickle.dumps({"weight": evil}, protocol=5))
+
+
+def save_pickle_with_bytes(evil, path):
+    path.write_bytes(pickle.dumps([b"an operand that torch does not know", evil], protocol=3))
+
+
 @pytest.mark.parametrize(
     "save",
     [
@@ -57,6 +65,8 @@ def save_pickle(evil, path):
         lambda evil, path: torch.save({"state_dict": {"weight": evil}}, path),
         lambda evil, path: torch.save(evil, path, _use_new_zipfile_serialization=False),
         save_pickle,
+        save_modern_pickle,
+        save_pickle_with_bytes,
     ],
 )
 def test_a_pickle_that_runs_code_is_refused_and_not_run(tmp_path, save):
@@ -65,8 +75,7 @@ def test_a_pickle_that_runs_code_is_refused_and_not_run(tmp_path, save):
     with pytest.raises(UserError, match=r"holds a pickle that wants to run code \((posix|nt)\.system\); refused: save"):
         read_archive(path)
     assert not mark.exists()
-    # The bait is a real one.
-    if save is save_pickle:
+    if save is save_pickle:  # the bait is a real one
         pickle.loads(path.read_bytes())
         assert mark.exists()
 
@@ -123,6 +132,7 @@ def zip_of(name):
         ("a.pt", b"epoch,loss\n1,0.5\n", "damaged"),
         ("a.pt", b"\x89PNG\r\n\x1a\n" + bytes(100), "damaged"),
         ("a.pt", bytes(1000), "damaged"),
+        ("a.pt", pickle.dumps({"weight": [1.0]}, protocol=4), "is damaged, or not what torch.save writes by default"),
         ("a.pt", zip_of("word/document.xml"), "is not a file that torch.save wrote, or it is damaged"),
         ("a.pt", zip_of("archive/data.pkl"), "damaged"),
         ("a.safetensors", b"not safetensors at all", "is not a safetensors file, or it is damaged"),

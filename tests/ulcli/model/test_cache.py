@@ -74,6 +74,14 @@ def test_a_pickle_in_the_cache_does_not_run(cache, tmp_path):
     assert not (tmp_path / "mark").exists()
 
 
+def test_a_write_that_fails_half_way_leaves_the_old_entry(cache):
+    cache.put("a", entry())
+    with pytest.raises(Exception, match="pickle"):
+        cache.put("a", {**entry(2.0), "errors": lambda: None})
+    assert cache.get("a")["values"][0] == 1
+    assert names(cache) == ["a.pt"]
+
+
 def test_the_longest_unused_go_first(cache):
     size = entry_size(cache)
     bounded = FeatureCache(cache.folder, int(3.5 * size))
