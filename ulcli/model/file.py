@@ -31,6 +31,7 @@ class BackboneRecord:
     arch: str
     num_classes: int | None
     head: str | None
+    taps: tuple[str, ...]
     state: dict[str, Tensor]
 
     def build(self) -> Backbone:
@@ -38,9 +39,11 @@ class BackboneRecord:
         network = build_network(self.arch, self.num_classes)
         load_weights(network, self.state, self.arch)
         network.eval().requires_grad_(False)
-        if self.head is not None and self.head not in dict(network.named_modules()):
-            raise UserError(f"'{self.arch}' has no layer '{self.head}' any more; train the model again")
-        return Backbone(self.arch, self.num_classes, network, self.head)
+        layers = dict(network.named_modules())
+        for name in (self.head, *self.taps):
+            if name is not None and name not in layers:
+                raise UserError(f"'{self.arch}' has no layer '{name}' any more; train the model again")
+        return Backbone(self.arch, self.num_classes, network, self.head, self.taps)
 
 
 @dataclass(frozen=True)
@@ -50,11 +53,9 @@ class Model:
     backbone: BackboneRecord
     transform: Transform
     classes: tuple[str, ...]
-    head: Head
-    baseline: Linear  # the cross-entropy classifier on the same features
+    predictor: Predictor
     loss: dict[str, Any]  # name, reg_factor, epochs
-    threshold: float  # of vacuity, above which an image is flagged
-    flag_rate: float  # the share of familiar images that the threshold was set to flag
+    flags: Flags
     validation: dict[str, float]  # figures on the validation data
     data: dict[str, Any]  # what the head was fitted on: name, root, digest
     provenance: dict[str, Any]  # tool and library versions, seed
@@ -70,19 +71,14 @@ class Model:
                 "arch": self.backbone.arch,
                 "num_classes": self.backbone.num_classes,
                 "head": self.backbone.head,
+                "taps": list(self.backbone.taps),
                 "state": self.backbone.state,
             },
             "transform": self.transform.to_dict(),
             "classes": list(self.classes),
-            "head": {
-                "weight": self.head.linear.weight,
-                "bias": self.head.linear.bias,
-                "evidence": self.head.evidence,
-                "prior": self.head.prior,
-            },
-            "baseline": {"weight": self.baseline.weight, "bias": self.baseline.bias},
+            **_predictor_content(self.predictor),
             "loss": self.loss,
-            "flags": {"vacuity": self.threshold, "rate": self.flag_rate},
+            "flags": asdict(self.flags),
             "validation": self.validation,
             "data": self.data,
             "provenance": self.provenance,
@@ -117,17 +113,54 @@ def is_model(content: Any) -> bool:
     return isinstance(content, dict) and content.get("format") == FORMAT
 
 
+def _predictor_content(predictor: Predictor) -> dict[str, Any]:
+    head, baseline = predictor.head, predictor.baseline
+    return {
+        "head": {
+            "weight": head.linear.weight,
+            "bias": head.linear.bias,
+            "evidence": head.evidence,
+            "prior": head.prior,
+            "temperature": head.temperature,
+        },
+        "baseline": {"weight": baseline.weight, "bias": baseline.bias},
+        "density": predictor.density.state_dict(),
+        "familiarity": predictor.familiarity.state_dict(),
+        "evidence": {
+            "from": predictor.evidence_from.value,
+            "images": predictor.images,
+            "fading": predictor.fading,
+        },
+    }
+
+
+def _predictor_from(content: dict[str, Any]) -> Predictor:
+    from uncertainty_loss import Familiarity, FeatureDensity
+
+    head, evidence = content["head"], content["evidence"]
+    linear = Linear(head["weight"], head["bias"])
+    return Predictor(
+        head=Head(linear, head["evidence"], float(head["prior"]), float(head["temperature"])),
+        baseline=Linear(content["baseline"]["weight"], content["baseline"]["bias"]),
+        density=FeatureDensity.from_state_dict(content["density"]),
+        familiarity=Familiarity.from_state_dict(content["familiarity"]),
+        images=int(evidence["images"]),
+        fading=float(evidence["fading"]),
+        evidence_from=EvidenceFrom(evidence["from"]),
+    )
+
+
 def _from_content(content: dict[str, Any]) -> Model:
-    backbone, head, flags = content["backbone"], content["head"], content["flags"]
+    backbone = content["backbone"]
     return Model(
-        backbone=BackboneRecord(backbone["arch"], backbone["num_classes"], backbone["head"], backbone["state"]),
+        backbone=BackboneRecord(
+            backbone["arch"], backbone["num_classes"], backbone["head"], tuple(backbone["taps"]), backbone["state"]
+        ),
         transform=Transform.from_dict(content["transform"]),
         classes=tuple(content["classes"]),
-        head=Head(Linear(head["weight"], head["bias"]), head["evidence"], float(head["prior"])),
-        baseline=Linear(content["baseline"]["weight"], content["baseline"]["bias"]),
+        predictor=_predictor_from(content),
         loss=dict(content["loss"]),
-        threshold=float(flags["vacuity"]),
-        flag_rate=float(flags["rate"]),
+        flags=Flags(**content["flags"]),
         validation=dict(content["validation"]),
         data=dict(content["data"]),
         provenance=dict(content["provenance"]),
