@@ -23,5 +23,5 @@ class Head:
         """Dirichlet parameters of shape (N, K), in double."""
         import uncertainty_loss as ul
 
-        evidence: Tensor = getattr(ul, self.evidence)(self.linear(features))
+        evidence: Tensor = ul.get_evidence_function(self.evidence)(self.linear(features))
         return evidence + self.prior
