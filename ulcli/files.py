@@ -22,7 +22,7 @@ def check_writable(path: Path) -> None:
         raise UserError(f"cannot write '{path}': permission denied; choose another place with -o")
     if is_special(path):
         return
-    folder = path.parent
+    folder = (path.resolve() if path.is_symlink() else path).parent  # of a link, its target will be replaced
     if not folder.is_dir():
         raise UserError(f"cannot write '{path}': there is no directory '{folder}'; create it first")
     # os.access answers for root and read-only mounts as well, but a full disk or a quota shows only on writing.

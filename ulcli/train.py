@@ -247,14 +247,17 @@ def _transform(preparation: Preparation, arch: str, network: Any, images: ImageS
     size = preparation.image_size
     crop = size or (published.crop if published else images.native_size or 224)
     resize = size or (published.resize if published else crop)
-    return Transform(
-        resize=resize,
-        crop=crop,
-        mean=_per_channel(preparation.mean or mean, channels, "--mean"),
-        std=_per_channel(preparation.std or std, channels, "--std"),
-        grayscale=gray,
-        interpolation=published.interpolation if published else "bilinear",
-    )
+    try:
+        return Transform(
+            resize=resize,
+            crop=crop,
+            mean=_per_channel(preparation.mean or mean, channels, "--mean"),
+            std=_per_channel(preparation.std or std, channels, "--std"),
+            grayscale=gray,
+            interpolation=published.interpolation if published else "bilinear",
+        )
+    except ValueError as error:
+        raise UserError(f"--image-size, --mean or --std make no sense: {error}") from None
 
 
 def _per_channel(values: tuple[float, ...], channels: int, option: str) -> tuple[float, ...]:

@@ -1,35 +1,115 @@
-"""Dirichlet (evidential) losses for PyTorch in place of cross-entropy."""
+"""Dirichlet (evidential) losses for PyTorch, in place of cross-entropy."""
 
+from uncertainty_loss._checks import check_evidence
 from uncertainty_loss.calibration import conformal_threshold
 from uncertainty_loss.dirichlet import (
+    ExpectedVariance,
     belief,
+    cross_entropy_uncertainty,
+    data_uncertainty,
     differential_entropy,
     dissonance,
+    entropy,
     expected_entropy,
+    expected_pairwise_kl,
     expected_probability,
+    expected_variance,
+    model_uncertainty,
     mutual_information,
+    precision,
     predictive_entropy,
+    uncertainty,
     vacuity,
 )
-from uncertainty_loss.evidence import clamped_exp
-from uncertainty_loss.losses.evidential import evidential_loss
-from uncertainty_loss.losses.maxnorm import maxnorm_loss
+from uncertainty_loss.evidence import (
+    alpha_to_evidence,
+    clamped_exp,
+    evidence_function_names,
+    evidence_to_alpha,
+    evidence_to_proba,
+    get_evidence_function,
+    relu,
+    soft_clamped_exp,
+    softplus,
+)
+from uncertainty_loss.losses.evidential import (
+    EvidentialDigammaLoss,
+    EvidentialLogLoss,
+    EvidentialLoss,
+    dirichlet_mse_loss,
+    evidential_digamma_loss,
+    evidential_log_loss,
+    evidential_loss,
+)
+from uncertainty_loss.losses.information import InformationLoss, information_loss
+from uncertainty_loss.losses.maxnorm import MaxNormLoss, dirichlet_pnorm_loss, maxnorm_loss
+from uncertainty_loss.losses.posterior import BeliefMatchingLoss, UCELoss, belief_matching_loss, uce_loss
+from uncertainty_loss.losses.prior_network import PriorNetworkLoss, prior_network_loss
 from uncertainty_loss.losses.registry import Loss, get_loss, loss_names
+from uncertainty_loss.losses.relaxed import RelaxedLoss, relaxed_loss
+from uncertainty_loss.regularizers import (
+    dirichlet_fisher_regularizer,
+    dirichlet_fisher_regulizer,
+    uniform_dirichlet_kl,
+)
+from uncertainty_loss.schedules import ConstantSchedule, CosineSchedule, LinearSchedule
 
 __all__ = [
+    "BeliefMatchingLoss",
+    "ConstantSchedule",
+    "CosineSchedule",
+    "EvidentialDigammaLoss",
+    "EvidentialLogLoss",
+    "EvidentialLoss",
+    "ExpectedVariance",
+    "InformationLoss",
+    "LinearSchedule",
     "Loss",
+    "MaxNormLoss",
+    "PriorNetworkLoss",
+    "RelaxedLoss",
+    "UCELoss",
+    "alpha_to_evidence",
     "belief",
+    "belief_matching_loss",
+    "check_evidence",
     "clamped_exp",
     "conformal_threshold",
+    "cross_entropy_uncertainty",
+    "data_uncertainty",
     "differential_entropy",
+    "dirichlet_fisher_regularizer",
+    "dirichlet_fisher_regulizer",
+    "dirichlet_mse_loss",
+    "dirichlet_pnorm_loss",
     "dissonance",
+    "entropy",
+    "evidence_function_names",
+    "evidence_to_alpha",
+    "evidence_to_proba",
+    "evidential_digamma_loss",
+    "evidential_log_loss",
     "evidential_loss",
     "expected_entropy",
+    "expected_pairwise_kl",
     "expected_probability",
+    "expected_variance",
+    "get_evidence_function",
     "get_loss",
+    "information_loss",
     "loss_names",
     "maxnorm_loss",
+    "model_uncertainty",
     "mutual_information",
+    "precision",
     "predictive_entropy",
+    "prior_network_loss",
+    "relaxed_loss",
+    "relu",
+    "soft_clamped_exp",
+    "softplus",
+    "uce_loss",
+    "uncertainty",
+    "uniform_dirichlet_kl",
     "vacuity",
 ]

@@ -1,17 +1,276 @@
-"""Gamma-function relatives in the forms that the losses need: precise where the textbook forms cancel."""
+"""Gamma-function relatives: precise where the textbook forms cancel, and fast.
+
+All of it rests on Binet's function, the remainder of Stirling's formula,
+
+    μ(a) = log Γ(a) - (a - ½) log a + a - ½ log 2π,
+
+which is small and smooth. What is large cancels on paper, in Stirling's elementary part; what is left is a
+polynomial in 1/a. Background: NIST Digital Library of Mathematical Functions, §5.9(i) and §5.11(i).
+"""
 
 from __future__ import annotations
+
+import math
+from typing import Any
 
 import torch
 from torch import Tensor
 
+# Row n holds R_n, constant term first: μ⁽ⁿ⁾(a) = (-1)ⁿ tⁿ⁺¹ R_n(t), t = 1/a in (0, 1]. Chebyshev series of
+# 60-digit values, cut where the error is below the dtype's own: 3e-7 for R_3, which is a fifth of ψ″ at most,
+# and 2e-13.
+# fmt: off
+_REMAINDER = {
+    torch.float32: (
+        (
+            0.08333333419, -1.822395576e-7, -0.002772524576, -5.343459392e-5, 0.001049638091,
+            -0.0006336787229, 0.0001383177419,
+        ),
+        (
+            0.0833333468, -1.917667073e-6, -0.008287647461, -0.0004237475472, 0.005935221128,
+            -0.004937323876, 0.001886666441, -0.0002889277183,
+        ),
+        (
+            0.1666667059, -6.706998362e-6, -0.03314363636, -0.00206972191, 0.03500766445,
+            -0.03239644056, 0.01149842946, 0.0002497260643, -0.0008719759074,
+        ),
+        (
+            0.5000001, -2.038644273e-5, -0.1659849929, -0.008703363124, 0.2209301757,
+            -0.1749852593, -0.06397533027, 0.1924475517, -0.1238741988, 0.02827957905,
+        ),
+    ),
+    torch.float64: (
+        (
+            0.0833333333333333044, 2.81795825444891733e-14, -0.00277777778233693819,
+            2.92186445068876438e-10, 0.000793640921313449477, 2.02726738140930726e-7,
+            -0.000597983899170628471, 0.0000257474964380711883, 0.000670498683551578503,
+            0.000806625843413100776, -0.00447972912625262867, 0.00439096789672988023,
+            0.00932410305284618881, -0.0402162476374384162, 0.0762987368953984191,
+            -0.0958166176949302362, 0.0864784752797948919, -0.0569841079733672344,
+            0.0269493402963429518, -0.00870278156360878149, 0.00172307912017511278,
+            -0.000158039365857612364,
+        ),
+        (
+            0.0833333333333328761, 4.52173655038607214e-13, -0.00833333340770236969,
+            4.85879233191257914e-9, 0.00396808599792808762, 3.54636125145070784e-6,
+            -0.00421638912314486637, 0.000487535315662727085, 0.00412929698982734024,
+            0.0177789976920836594, -0.0873100625357092987, 0.168601838446641636,
+            -0.155963282170546024, -0.0410825666877733808, 0.371229349377103033,
+            -0.637160460490947872, 0.668154225629893116, -0.4824833827931314,
+            0.24300899746071705, -0.082210919521461877, 0.0168737221299375536,
+            -0.00159287196167334375,
+        ),
+        (
+            0.166666666666660139, 6.54300543782898884e-12, -0.0333333344260704312,
+            7.26458275705101825e-8, 0.0238069618204499596, 0.0000553552783782102416,
+            -0.0341307882528862001, 0.00807712800460087493, 0.0163286377910008949,
+            0.322838118689211468, -1.54607992512725192, 3.71063281317393086,
+            -5.81542030844057598, 6.22297327546307363, -4.19249600371401716,
+            0.907608859582216091, 1.51817628424094205, -2.04905964687179441,
+            1.33501346766881228, -0.522958533889636985, 0.118184441635531002,
+            -0.0119494750967215231,
+        ),
+        (
+            0.499999999999915447, 8.62047762697434518e-11, -0.166666681335374516,
+            9.95540324880187835e-7, 0.166630743499452881, 0.000796230925425753389,
+            -0.311803273600485828, 0.123474473810716685, -0.109343262106847185,
+            5.34717805623216169, -25.8674692907566345, 69.5288373321755562,
+            -129.270382327727285, 178.730389493823365, -188.550679598566717,
+            152.217963513527996, -92.7900655071345186, 41.4099971961304553,
+            -12.7679732451020835, 2.42490010062331201, -0.210627081839240043,
+            -0.00104406188654064316,
+        ),
+    ),
+}
 
-def log_rising(a: Tensor, p: int) -> Tensor:
-    """log Γ(a + p) - log Γ(a) for a whole number p, as the sum of the logarithms of its factors.
+# The same kind of series for Z in excess(e) = -½ (log(1 + e) + s) + s² Z(t), t = 1 / (1 + e), s = 1 - t.
+_UNIT = {
+    torch.float32: (
+        0.08106146756, -0.004543932437, -0.006808321688, 0.001928126637, 0.003135457352,
+        -0.003815336261, 0.001885753769, -0.0003761840434,
+    ),
+    torch.float64: (
+        0.0810614667953271292, -0.00454373307588074307, -0.00681559963636380183,
+        0.00202364647550439062, 0.00252950143460301786, -0.00172522067615481456,
+        -0.00203229621869540103, 0.00265111837192868162, 0.00128745706766687804,
+        0.00325381608105039831, -0.043637924845352168, 0.141044608233073029,
+        -0.279103014893048292, 0.395906253815201196, -0.423680250619098603,
+        0.346851745833879853, -0.215848632058278014, 0.0997576703298280468,
+        -0.0327539896034962682, 0.00705029035612899361, -0.000846819468103979121,
+        0.0000369397243936449475,
+    ),
+}
+# fmt: on
 
-    The difference of two log-gammas keeps no digit of float32 once a reaches 1e7.
+
+def _polynomial(coefficients: tuple[float, ...], t: Tensor) -> Tensor:
+    """Horner's rule, in place: an element-wise pass that allocates costs twice as much."""
+    total = t * coefficients[-1]
+    for coefficient in coefficients[-2:0:-1]:
+        total.add_(coefficient).mul_(t)
+    return total.add_(coefficients[0])
+
+
+class _Binet(torch.autograd.Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(a: Tensor, order: int) -> Tensor:
+        t = a.reciprocal()
+        value = _polynomial(_REMAINDER[a.dtype][order], t)
+        for _ in range(order + 1):
+            value.mul_(t)
+        return value.neg_() if order % 2 else value
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, int], output: Tensor) -> None:
+        a, ctx.order = inputs
+        ctx.save_for_backward(a)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        (a,) = ctx.saved_tensors
+        return grad * binet(a, ctx.order + 1), None
+
+
+def binet(a: Tensor, order: int = 0) -> Tensor:
+    """μ⁽ⁿ⁾(a): Binet's function or a derivative of it, a ≥ 1, float32 or float64.
+
+    Example:
+        >>> a = torch.tensor(3.0)
+        >>> torch.allclose(binet(a), torch.lgamma(a) - 2.5 * a.log() + a - 0.5 * math.log(2 * math.pi))
+        True
     """
-    total = torch.log(a)
-    for i in range(1, p):
-        total = total + torch.log(a + i)
-    return total
+    if order <= 3:
+        return apply(_Binet, a, order)
+    # Only second derivatives of trigamma come here. Torch's polygamma is slow, and differentiable for good.
+    elementary = math.factorial(order - 2) * a ** (1 - order) + math.factorial(order - 1) / 2 * a**-order
+    sign = 1.0 if order % 2 else -1.0
+    return torch.polygamma(order - 1, a) + sign * elementary
+
+
+def apply(function: type[torch.autograd.Function], *arguments: Any) -> Tensor:
+    """function.apply, or its bare forward where nobody asks for a gradient (compilers trace that further)."""
+    if torch.is_grad_enabled():
+        result: Tensor = function.apply(*arguments)
+    else:
+        result = function.forward(*arguments)
+    return result
+
+
+def trigamma(a: Tensor) -> Tensor:
+    """ψ′(a), the derivative of digamma, for a > 0.
+
+    Example:
+        >>> trigamma(torch.tensor([1.0, 1e7]))
+        tensor([1.6449e+00, 1.0000e-07])
+    """
+    # ψ′(a) = 1/a² + ψ′(a + 1) brings every a > 0 to where the series holds.
+    t = (a + 1).reciprocal()
+    return a.reciprocal().square() + t * (1 + t / 2) + binet(a + 1, 2)
+
+
+def digamma_difference(a: Tensor, gap: Tensor) -> Tensor:
+    """ψ(a + gap) - ψ(a) for a > 0 and gap ≥ 0, without cancellation.
+
+    Example:
+        >>> digamma_difference(torch.tensor(1e7), torch.tensor(3.0))
+        tensor(3.0000e-07)
+    """
+    b = a + 1
+    stirling = torch.log1p(gap / b) + gap / b / (2 * (b + gap)) + (binet(b + gap, 1) - binet(b, 1))
+    # ψ(a) = ψ(a + 1) - 1 / a
+    return stirling + gap / a / (a + gap)
+
+
+class _Excess(torch.autograd.Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(evidence: Tensor, large: Tensor, prior: float, base: float) -> Tensor:
+        if prior == base == 1:
+            value = _unit_excess(evidence)
+            return value + torch.where(large, 0.0, evidence)
+        x, a = evidence + (prior - base), evidence + prior
+        if prior < 1:
+            # One step of the recurrence of Γ: the series below want an argument of at least 1.
+            value = _log_ratio(evidence, a, prior, base) - x / a
+            base, a = base + 1, a + 1
+            value = value - (base - 0.5) * torch.log1p(x / base)
+        else:
+            value = -(base - 0.5) * _log_ratio(evidence, a, prior, base)
+        start = torch.full((), base, dtype=a.dtype, device=a.device)
+        value = value - x / (2 * a) + x * binet(a, 1) + (binet(start) - binet(a))
+        return value + torch.where(large, 0.0, x)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, float, float], output: Tensor) -> None:
+        evidence, large, ctx.prior, ctx.base = inputs
+        ctx.save_for_backward(evidence, large)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
+        evidence, large = ctx.saved_tensors
+        return grad * _excess_slope(evidence, large, ctx.prior, ctx.base), None, None, None
+
+
+def _unit_excess(evidence: Tensor) -> Tensor:
+    # Every term is proportional to the evidence, so that a thousand classes without any add up to nothing.
+    t = (evidence + 1).reciprocal()
+    s = evidence * t
+    value = _polynomial(_UNIT[evidence.dtype], t).mul_(s).sub_(0.5).mul_(s)
+    return value.add_(torch.log1p(evidence), alpha=-0.5)
+
+
+def _log_ratio(evidence: Tensor, a: Tensor, prior: float, base: float) -> Tensor:
+    """log(a / base), keeping the digits of a small evidence and of an a near zero."""
+    if prior == base:
+        return torch.log1p(evidence / base)
+    x = evidence + (prior - base)
+    near = x.abs() < base / 2
+    return torch.where(near, torch.log1p(torch.where(near, x, 0.0) / base), torch.log(a / base))
+
+
+def _excess_slope(evidence: Tensor, large: Tensor, prior: float, base: float) -> Tensor:
+    """x ψ′(a), less 1 where large; x = a - base."""
+    x, a = evidence + (prior - base), evidence + prior
+    step: Tensor | float = 0.0
+    if prior < 1:
+        step = x / a.square()
+        base, a = base + 1, a + 1
+    t = a.reciprocal()
+    direct = x * (1 + t / 2)
+    # x ψ′(a) - 1 with the 1 taken off on paper.
+    reduced = (0.5 - base) - base / 2 * t
+    return x * binet(a, 2) + t * torch.where(large, reduced, direct) + step
+
+
+def excess(evidence: Tensor, large: Tensor, prior: float = 1.0, base: float = 1.0) -> Tensor:
+    """A class's part in a KL divergence: log Γ(b) - log Γ(a) + (a - b) ψ(a), less a - b where `large`.
+
+    Here a = evidence + prior and b = base. It is the Bregman divergence of log Γ, and
+
+        KL(Dir(α) ‖ Dir(β)) = Σ_k D(β_k, α_k) - D(Σ β, Σ α).
+
+    D grows like a - b; those linear parts cancel exactly between the sum and its last term, and would take
+    the digits of a confident prediction with them. With the same flag `large` on both sides they never arise.
+    Without evidence it is the other way round, the flag off is precise. A good flag is total evidence > Σ β.
+
+    Args:
+        evidence: Any shape, evidence + prior > 0.
+        large: Booleans that broadcast to evidence.
+        prior: a - evidence; below 1 costs one more logarithm.
+        base: b > 0.
+
+    Returns:
+        The shape of evidence; zero where a = b.
+
+    Example:
+        >>> e = torch.tensor([[2.0, 0.5, 0.0]])
+        >>> total, large = e.sum(1, keepdim=True), torch.tensor([[False]])
+        >>> kl = excess(e, large).sum(1) - excess(total, large, 3.0, 3.0).squeeze(1)
+        >>> flat, mine = (torch.distributions.Dirichlet(a) for a in (torch.ones(1, 3), e + 1))
+        >>> torch.allclose(kl, torch.distributions.kl_divergence(mine, flat))
+        True
+    """
+    return apply(_Excess, evidence, large, prior, base)

@@ -1,16 +1,212 @@
-"""Targets and reductions, by the rules of `torch.nn.functional.cross_entropy`."""
+"""Targets, weights and reductions, by the rules of `torch.nn.functional.cross_entropy`.
+
+A Dirichlet loss sees the classes in two parts: the true class, and all others. `split_by_target` makes the
+parts; a loss is then one formula of `own`, `rest` and sums over `others`, whatever kind of target came. Such
+a formula gives one value for each row of the batch and each candidate for the true class, shape (N, M, ...):
+
+- class indices: M = 1, the candidate is the target.
+- class probabilities: M = C, and the loss is the expectation Σ_c t_c L_c over the candidates. This is what
+  cross-entropy does, and it makes a probability of one the same as an index.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
+import torch
 from torch import Tensor
 
+from uncertainty_loss._checks import check_reduction, check_target, checked_evidence
+from uncertainty_loss._special import apply
 
-def reduce(rows: Tensor, reduction: str | None) -> Tensor:
-    """Mean, sum or nothing over the losses of single samples."""
-    if reduction == "mean":
-        return rows.mean()
-    if reduction == "sum":
-        return rows.sum()
-    if reduction is None or reduction == "none":
-        return rows
-    raise ValueError(f"reduction must be 'mean', 'sum', 'none' or None, got {reduction!r}")
+
+class Split:
+    """Evidence as a loss sees it. Class dimension 1; M is 1 or C, see above.
+
+    Attributes:
+        evidence: All of it, (N, C, ...).
+        own: Evidence of the candidate, (N, M, ...).
+        rest: Evidence of all other classes together, (N, M, ...), summed without the candidate ever in it.
+        classes: C.
+        wrong: Evidence with zero in the true class's place, (N, C, ...); None for probabilities.
+        batched: Whether the caller's tensors have the N dimension.
+    """
+
+    evidence: Tensor
+    own: Tensor
+    rest: Tensor
+    batched: bool
+    wrong: Tensor | None = None
+
+    @property
+    def classes(self) -> int:
+        return self.evidence.shape[1]
+
+    def others(self, function: Callable[[Tensor], Tensor], at_zero: Tensor | float = 0.0) -> Tensor:
+        """Σ over all classes but the candidate of an element-wise function of evidence, (N, M, ...).
+
+        Args:
+            function: Element-wise.
+            at_zero: Its value where there is no evidence.
+        """
+        raise NotImplementedError
+
+    def every(self, function: Callable[[Tensor], Tensor]) -> Tensor:
+        """Σ over all classes of an element-wise function of evidence, (N, 1, ...)."""
+        return function(self.evidence).sum(1, keepdim=True)
+
+    def expect(self, losses: Tensor) -> Tensor:
+        """One value a row, (N, ...), from one a candidate, weighted and zero where ignored."""
+        raise NotImplementedError
+
+    def normalizer(self) -> Tensor:
+        """What the mean divides by."""
+        raise NotImplementedError
+
+    def reduce(self, losses: Tensor, reduction: str | None) -> Tensor:
+        """The loss that the caller asked for, from one value a candidate. The mean over nothing is 0."""
+        rows = self.expect(losses)
+        if reduction == "sum":
+            return rows.sum()
+        if reduction == "mean":
+            normalizer = self.normalizer()
+            return rows.sum() / (normalizer + (normalizer == 0))
+        return rows if self.batched else rows.squeeze(0)
+
+
+class _IndexSplit(Split):
+    def __init__(self, evidence: Tensor, index: Tensor, weight: Tensor | None, ignore_index: int) -> None:
+        self.evidence = evidence
+        self.valid = index != ignore_index
+        self.index = index.where(self.valid, 0)
+        self.own, self.wrong = apply(_TakeOut, evidence, self.index.unsqueeze(1))
+        self.rest = self.wrong.sum(1, keepdim=True)
+        self.weight = None if weight is None else weight.to(evidence.dtype)[self.index].where(self.valid, 0.0)
+
+    def one_hot(self, label_smoothing: float) -> Tensor:
+        """The targets as smoothed probabilities, (N, C, ...), zero where ignored."""
+        valid = self.valid.unsqueeze(1).to(self.evidence.dtype)
+        zeros = torch.zeros_like(self.evidence)
+        return _smooth(zeros.scatter(1, self.index.unsqueeze(1), valid), label_smoothing) * valid
+
+    def others(self, function: Callable[[Tensor], Tensor], at_zero: Tensor | float = 0.0) -> Tensor:
+        assert self.wrong is not None
+        total = function(self.wrong).sum(1, keepdim=True)
+        return total if isinstance(at_zero, float) and at_zero == 0 else total - at_zero
+
+    def expect(self, losses: Tensor) -> Tensor:
+        losses = losses.squeeze(1)
+        return losses.where(self.valid, 0.0) if self.weight is None else losses * self.weight
+
+    def normalizer(self) -> Tensor:
+        return (self.valid if self.weight is None else self.weight).sum()
+
+
+class _TakeOut(torch.autograd.Function):
+    """Evidence of the true class, (N, 1, ...), and evidence with zero in its place, (N, C, ...)."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(evidence: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
+        own = evidence.gather(1, index)
+        return own, _put(evidence, index, torch.zeros_like(own))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: tuple[Tensor, Tensor]) -> None:
+        ctx.save_for_backward(inputs[1])
+
+    @staticmethod
+    def backward(ctx: Any, grad_own: Tensor, grad_wrong: Tensor) -> tuple[Tensor, None]:
+        (index,) = ctx.saved_tensors
+        return _put(grad_wrong, index, grad_own), None
+
+
+def _put(x: Tensor, index: Tensor, values: Tensor) -> Tensor:
+    """x with values at index along dimension 1."""
+    if torch.compiler.is_compiling():
+        # A comparison fuses with what comes before and after; a scatter would be a kernel of its own.
+        classes = torch.arange(x.shape[1], device=x.device).view(-1, *[1] * (x.ndim - 2))
+        return torch.where(classes == index, values, x)
+    return x.scatter(1, index, values)
+
+
+class _ProbabilitySplit(Split):
+    """Leaves each class out in turn, in double where the device has it: differences of sums lose digits."""
+
+    def __init__(self, evidence: Tensor, probabilities: Tensor, weight: Tensor | None, normalizer: Tensor) -> None:
+        self.dtype = evidence.dtype
+        precise = torch.float32 if evidence.device.type == "mps" else torch.float64
+        self.evidence = self.own = evidence.to(precise)
+        self.rest = leave_one_out(self.evidence)
+        self.probabilities = probabilities.to(precise)
+        if weight is not None:
+            self.probabilities = self.probabilities * weight.view(-1, *[1] * (evidence.ndim - 2))
+        self._normalizer = normalizer
+
+    def others(self, function: Callable[[Tensor], Tensor], at_zero: Tensor | float = 0.0) -> Tensor:
+        return leave_one_out(function(self.evidence))
+
+    def expect(self, losses: Tensor) -> Tensor:
+        return (self.probabilities * losses).sum(1).to(self.dtype)
+
+    def normalizer(self) -> Tensor:
+        return self._normalizer
+
+
+def leave_one_out(x: Tensor) -> Tensor:
+    """Σ_{j≠k} x_j for every k of dimension 1, x ≥ 0, precise even where x_k is nearly the whole sum.
+
+    Example:
+        >>> leave_one_out(torch.tensor([[1e9, 1.0, 2.0]]))
+        tensor([[3.0000e+00, 1.0000e+09, 1.0000e+09]])
+    """
+    # (largest - x_k) + what is left without the largest: both are ≥ 0, so nothing cancels.
+    largest, where = x.max(dim=1, keepdim=True)
+    return (largest - x) + _put(x, where, torch.zeros_like(largest)).sum(1, keepdim=True)
+
+
+def split_by_target(
+    evidence: Tensor,
+    target: Tensor,
+    reduction: str | None,
+    weight: Tensor | None = None,
+    ignore_index: int = -100,
+    label_smoothing: float = 0.0,
+) -> Split:
+    """Check the arguments and part the evidence by the target.
+
+    Args:
+        evidence: (C), (N, C) or (N, C, d1, ...), entries ≥ 0.
+        target: Class indices, evidence's shape without C, or probabilities of evidence's shape.
+        reduction: Checked here, before anything is computed; `Split.reduce` wants it again.
+        weight: Weight of each class, (C).
+        ignore_index: Index of rows that do not count. Has no effect on probabilities.
+        label_smoothing: Share of the target spread evenly over the classes, in [0, 1].
+
+    Raises:
+        TypeError, ValueError: See `uncertainty_loss._checks`.
+    """
+    check_reduction(reduction)
+    soft = check_target(evidence, target, weight, label_smoothing)
+    evidence = checked_evidence(evidence)
+    batched = evidence.ndim > 1
+    if not batched:
+        evidence, target = evidence.unsqueeze(0), target.unsqueeze(0)
+    split: Split
+    if soft:
+        rows = torch.full((), target.numel() // max(evidence.shape[1], 1), device=evidence.device)
+        split = _ProbabilitySplit(evidence, _smooth(target, label_smoothing), weight, rows)
+    else:
+        split = _IndexSplit(evidence, target.long(), weight, ignore_index)
+        if label_smoothing > 0:
+            split = _ProbabilitySplit(evidence, split.one_hot(label_smoothing), weight, split.normalizer())
+    split.batched = batched
+    return split
+
+
+def _smooth(probabilities: Tensor, label_smoothing: float) -> Tensor:
+    if label_smoothing == 0:
+        return probabilities
+    return probabilities * (1 - label_smoothing) + label_smoothing / probabilities.shape[1]

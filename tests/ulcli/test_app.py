@@ -154,6 +154,8 @@ class TestTrain:
             (["--flag-rate", "3"], "--flag-rate is 3"),
             (["--mean", "a,b"], "--mean is 'a,b'"),
             (["--mean", "1,2"], "--mean has 2 values"),
+            (["--std", "0"], "expected a positive std"),
+            (["--image-size", "1000000"], "resize <= 8192"),
             (["--device", "abacus"], "device 'abacus' cannot be used"),
             (["-o", "nowhere/m.pt"], "there is no directory 'nowhere'"),
             (["-o", "."], "is a directory"),

@@ -58,7 +58,7 @@ def test_dense_targets(name):
 
 
 def test_unknown_loss():
-    with pytest.raises(ValueError, match="no loss is called 'hinge'; there are evidential, maxnorm"):
+    with pytest.raises(ValueError, match="no loss is called 'hinge'; there are belief-matching, evidential"):
         ul.get_loss("hinge")
 
 

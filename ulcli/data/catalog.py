@@ -82,7 +82,7 @@ def strange_set(data: DataName, shape: tuple[int, int, int], places: Places) -> 
     path = Path(data.name)
     if data.name not in known_names() and path.is_dir() and data.split is None:
         return plain_folder(path)
-    if path.suffix == ".csv" and path.is_file():
+    if path.suffix.lower() == ".csv" and path.is_file() and data.split is None:
         return read_manifest(path, str(data), need_labels=False)
     return labelled_set(data, "test", places)
 

@@ -98,4 +98,5 @@ def _stamp(path: str) -> str:
         status = os.stat(path)
     except OSError:
         return "missing"
-    return f"{status.st_size} {status.st_mtime_ns}"
+    # The mode too: an image that may be read from now on is another image than one that could not.
+    return f"{status.st_size} {status.st_mtime_ns} {status.st_mode}"

@@ -18,6 +18,8 @@ RESAMPLING = {
     "lanczos": Image.Resampling.LANCZOS,
 }
 
+_LARGEST = 8192  # pixels; a model file from a stranger may not ask for all memory
+
 
 @dataclass(frozen=True)
 class Transform:
@@ -36,8 +38,10 @@ class Transform:
 
     def __post_init__(self) -> None:
         channels = self.channels
-        if not 0 < self.crop <= self.resize:
-            raise ValueError(f"expected 0 < crop <= resize, got crop {self.crop} and resize {self.resize}")
+        if not 0 < self.crop <= self.resize <= _LARGEST:
+            raise ValueError(
+                f"expected 0 < crop <= resize <= {_LARGEST}, got crop {self.crop} and resize {self.resize}"
+            )
         if len(self.mean) != channels or len(self.std) != channels:
             raise ValueError(f"expected {channels} values of mean and std, got {self.mean} and {self.std}")
         if not all(value > 0 for value in self.std):

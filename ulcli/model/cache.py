@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,10 @@ class FeatureCache:
             with contextlib.suppress(OSError):  # another process may have removed it
                 status = path.stat()
                 entries.append((status.st_mtime_ns, status.st_size, path))
+        for path in self.folder.glob("*.tmp"):
+            with contextlib.suppress(OSError):  # what a killed process left; a living one is done within the hour
+                if path.stat().st_mtime < time.time() - 3600:
+                    path.unlink()
         total = sum(size for _, size, _ in entries)
         for _, size, path in sorted(entries):
             if total <= self.limit:

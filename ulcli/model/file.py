@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 FORMAT = "uncertainty-loss model"
 VERSION = 1
-EVIDENCE = ("clamped_exp",)  # the evidence functions that a head may use
 
 
 @dataclass(frozen=True)
@@ -179,9 +178,7 @@ def _checked(model: Model) -> Model:
             raise ValueError(f"a classifier of shape {tuple(part.weight.shape)} does not fit {classes} classes")
     if model.head.linear.weight.shape != model.baseline.weight.shape:
         raise ValueError("head and baseline do not read the same features")
-    # The name is looked up in the library: only what it knows as an evidence function may be named.
-    if model.head.evidence not in EVIDENCE or not hasattr(ul, model.head.evidence):
-        raise ValueError(f"unknown evidence function '{model.head.evidence}'")
+    ul.get_evidence_function(model.head.evidence)  # raises ValueError for a name that it does not know
     if not all(isinstance(name, str) for name in model.classes) or len(set(model.classes)) != classes:
         raise ValueError("class names are not distinct texts")
     weights = model.backbone.state.values()

@@ -54,7 +54,7 @@ def evidential_objective(loss: Loss, reg_factor: float) -> Objective:
     """A Dirichlet loss on the evidence of the logits, its regulariser annealed up to `reg_factor`."""
     import uncertainty_loss as ul
 
-    evidence = getattr(ul, loss.evidence)
+    evidence = ul.get_evidence_function(loss.evidence)
     return lambda logits, target, progress: loss.function(evidence(logits), target, reg_factor * progress)
 
 

@@ -16,7 +16,7 @@ class Head:
     """alpha = evidence(linear(features) / temperature) + prior."""
 
     linear: Linear
-    evidence: str  # the name of an evidence function of `uncertainty_loss`
+    evidence: str  # a name for `uncertainty_loss.get_evidence_function`
     prior: float
     temperature: float = 1.0
 
@@ -41,5 +41,5 @@ class Head:
     def _alpha_of(self, outputs: Tensor, temperature: float) -> Tensor:
         import uncertainty_loss as ul
 
-        evidence: Tensor = getattr(ul, self.evidence)(outputs / temperature)
+        evidence: Tensor = ul.get_evidence_function(self.evidence)(outputs / temperature)
         return evidence + self.prior

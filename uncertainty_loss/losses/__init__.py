@@ -1,7 +1,5 @@
-"""One family of losses a file; `registry` knows them by name."""
+"""One family of losses a file; `registry` knows them by name.
 
-from uncertainty_loss.losses.evidential import evidential_loss
-from uncertainty_loss.losses.maxnorm import maxnorm_loss
-from uncertainty_loss.losses.registry import Loss, get_loss, loss_names
-
-__all__ = ["Loss", "evidential_loss", "get_loss", "loss_names", "maxnorm_loss"]
+All have the same inner shape: a public function that splits the evidence by the target, one formula of that
+split, an optional regulariser, and the reduction; then the module form.
+"""

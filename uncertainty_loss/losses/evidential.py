@@ -1,4 +1,4 @@
-"""Evidential deep learning: the expected squared error under the predicted Dirichlet.
+"""Evidential deep learning: three expectations under the predicted Dirichlet, and the KL regulariser.
 
 Source: Sensoy, Kaplan, Kandemir, "Evidential Deep Learning to Quantify Classification Uncertainty",
 NeurIPS 2018, arXiv 1806.01768.
@@ -6,53 +6,203 @@ NeurIPS 2018, arXiv 1806.01768.
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
-from uncertainty_loss._targets import reduce
+from uncertainty_loss._special import digamma_difference
+from uncertainty_loss._targets import Split, split_by_target
+from uncertainty_loss.losses._module import LossModule
+from uncertainty_loss.regularizers import regularized, wrong_evidence_kl
 
 
 def evidential_loss(
-    evidence: Tensor, target: Tensor, reg_factor: float = 0.0, reduction: str | None = "mean"
+    evidence: Tensor,
+    target: Tensor,
+    reg_factor: float | Tensor = 0.0,
+    reduction: str | None = "mean",
+    *,
+    weight: Tensor | None = None,
+    ignore_index: int = -100,
+    label_smoothing: float = 0.0,
 ) -> Tensor:
-    """Expected squared error of the predicted Dirichlet, Σ_k (y_k - p_k)² + p_k (1 - p_k) / (S + 1).
+    """Expected squared error under the predicted Dirichlet: the loss of evidential deep learning.
+
+    The place to start. Bounded by 2, so that single wrong labels do not dominate. With α = e + 1, S = Σ α_k,
+    p = α / S of shape (N, C, ...) and y one-hot:
+
+        Σ_k (y_k - p_k)² + p_k (1 - p_k) / (S + 1)   +   reg_factor · KL(Dir(α̃) ‖ Dir(1))
+
+    where α̃ is α with the true class set to 1, see `uniform_dirichlet_kl`.
 
     Args:
-        evidence: Evidence e ≥ 0, shape (N, C) or (N, C, d1, ...); α = e + 1.
-        target: Class indices, shape (N) or (N, d1, ...).
-        reg_factor: Weight of KL(Dir(α̃) ‖ Dir(1)), where α̃ is α with the true class set to 1.
-        reduction: "mean", "sum", or "none" for one value a sample.
+        evidence: e ≥ 0, shape (C), (N, C) or (N, C, d1, ...).
+        target: Class indices, evidence's shape without C; or probabilities of evidence's shape, for the
+            expectation over the classes.
+        reg_factor: Weight of the KL term, ≥ 0. Annealed from 0 in the paper; a final weight near 1 costs
+            accuracy as the number of classes grows, 0.1 or less does not.
+        reduction: "mean", "sum", or "none" (None) for one value a row.
+        weight, ignore_index, label_smoothing: As in `torch.nn.functional.cross_entropy`.
 
     Returns:
-        The reduced loss.
+        The loss, ≥ 0.
+
+    Raises:
+        TypeError, ValueError: A dtype, shape or value that does not fit; the message says what was expected.
 
     Example:
         >>> evidential_loss(torch.tensor([[9.0, 0.0]]), torch.tensor([0]))
         tensor(0.0303)
+
+    Source: Sensoy et al. 2018, arXiv 1806.01768, equation 5.
     """
-    alpha = evidence + 1
-    index = target.unsqueeze(1)
-    # The other classes are summed by themselves: S - α_c has no digits left once the network is sure.
-    others = alpha.scatter(1, index, 0.0)
-    total = others.sum(1) + alpha.gather(1, index).squeeze(1)
-    miss = others.sum(1) / total
-    squares = (others / total.unsqueeze(1)).square().sum(1)
-    rows = miss.square() + squares + (miss * (2 - miss) - squares) / (total + 1)
-    if reg_factor > 0:
-        rows = rows + reg_factor * _kl_to_uniform(evidence, index)
-    return reduce(rows, reduction)
+    split = split_by_target(evidence, target, reduction, weight, ignore_index, label_smoothing)
+    losses = regularized(expected_squared_error(split), reg_factor, wrong_evidence_kl, split)
+    return split.reduce(losses, reduction)
 
 
-def _kl_to_uniform(evidence: Tensor, index: Tensor) -> Tensor:
-    alpha = evidence.scatter(1, index, 0.0) + 1
-    total = alpha.sum(1)
-    classes = alpha.shape[1]
-    return (
-        torch.lgamma(total)
-        - math.lgamma(classes)
-        - torch.lgamma(alpha).sum(1)
-        + ((alpha - 1) * torch.digamma(alpha)).sum(1)
-        - (total - classes) * torch.digamma(total)
-    )
+def evidential_log_loss(
+    evidence: Tensor,
+    target: Tensor,
+    reg_factor: float | Tensor = 0.0,
+    reduction: str | None = "mean",
+    *,
+    weight: Tensor | None = None,
+    ignore_index: int = -100,
+    label_smoothing: float = 0.0,
+) -> Tensor:
+    """Negative logarithm of the expected probability of the true class, type II maximum likelihood.
+
+    Cross-entropy of the Dirichlet's mean. It trains where `evidential_loss` does not, with many classes. With
+    α = e + 1 and S = Σ α_k:
+
+        log S - log α_c   +   reg_factor · KL(Dir(α̃) ‖ Dir(1))
+
+    Args:
+        evidence: e ≥ 0, shape (C), (N, C) or (N, C, d1, ...).
+        target: Class indices, evidence's shape without C; or probabilities of evidence's shape, for the
+            expectation over the classes.
+        reg_factor: Weight of the KL term, ≥ 0; see `uniform_dirichlet_kl`.
+        reduction: "mean", "sum", or "none" (None) for one value a row.
+        weight, ignore_index, label_smoothing: As in `torch.nn.functional.cross_entropy`.
+
+    Returns:
+        The loss, ≥ 0.
+
+    Raises:
+        TypeError, ValueError: A dtype, shape or value that does not fit; the message says what was expected.
+
+    Example:
+        >>> evidential_log_loss(torch.tensor([[9.0, 0.0]]), torch.tensor([0]))
+        tensor(0.0953)
+
+    Source: Sensoy et al. 2018, arXiv 1806.01768, equation 3.
+    """
+    split = split_by_target(evidence, target, reduction, weight, ignore_index, label_smoothing)
+    losses = regularized(expected_probability_nll(split), reg_factor, wrong_evidence_kl, split)
+    return split.reduce(losses, reduction)
+
+
+def evidential_digamma_loss(
+    evidence: Tensor,
+    target: Tensor,
+    reg_factor: float | Tensor = 0.0,
+    reduction: str | None = "mean",
+    *,
+    weight: Tensor | None = None,
+    ignore_index: int = -100,
+    label_smoothing: float = 0.0,
+) -> Tensor:
+    """Expected cross-entropy under the predicted Dirichlet (its Bayes risk).
+
+    Above `evidential_log_loss` by what the Dirichlet's spread costs. With α = e + 1 and S = Σ α_k:
+
+        ψ(S) - ψ(α_c)   +   reg_factor · KL(Dir(α̃) ‖ Dir(1))
+
+    Args:
+        evidence: e ≥ 0, shape (C), (N, C) or (N, C, d1, ...).
+        target: Class indices, evidence's shape without C; or probabilities of evidence's shape, for the
+            expectation over the classes.
+        reg_factor: Weight of the KL term, ≥ 0; see `uniform_dirichlet_kl`.
+        reduction: "mean", "sum", or "none" (None) for one value a row.
+        weight, ignore_index, label_smoothing: As in `torch.nn.functional.cross_entropy`.
+
+    Returns:
+        The loss, ≥ 0.
+
+    Raises:
+        TypeError, ValueError: A dtype, shape or value that does not fit; the message says what was expected.
+
+    Example:
+        >>> evidential_digamma_loss(torch.tensor([[9.0, 0.0]]), torch.tensor([0]))
+        tensor(0.1000)
+
+    Source: Sensoy et al. 2018, arXiv 1806.01768, equation 4.
+    """
+    split = split_by_target(evidence, target, reduction, weight, ignore_index, label_smoothing)
+    losses = regularized(expected_cross_entropy(split), reg_factor, wrong_evidence_kl, split)
+    return split.reduce(losses, reduction)
+
+
+def dirichlet_mse_loss(
+    evidence: Tensor,
+    target: Tensor,
+    reduction: str | None = "mean",
+    *,
+    weight: Tensor | None = None,
+    ignore_index: int = -100,
+    label_smoothing: float = 0.0,
+) -> Tensor:
+    """`evidential_loss` without its regulariser, for who combines terms by hand.
+
+    Args:
+        evidence, target, reduction, weight, ignore_index, label_smoothing: As in `evidential_loss`.
+
+    Returns:
+        The loss, ≥ 0.
+
+    Example:
+        >>> dirichlet_mse_loss(torch.tensor([[9.0, 0.0]]), torch.tensor([0]))
+        tensor(0.0303)
+
+    Source: Sensoy et al. 2018, arXiv 1806.01768, equation 5.
+    """
+    split = split_by_target(evidence, target, reduction, weight, ignore_index, label_smoothing)
+    return split.reduce(expected_squared_error(split), reduction)
+
+
+def expected_squared_error(split: Split) -> Tensor:
+    """E[(1 - p_c)²] + Σ_{j≠c} E[p_j²], the same number as equation 5 in terms that are all positive."""
+    others = split.classes - 1
+    rest = split.rest + others
+    total = rest + (split.own + 1)
+    # Σ_{j≠c} α_j (α_j + 1)
+    squares = split.others(torch.square) + 3 * split.rest + 2 * others
+    return rest / total * ((rest + 1) / (total + 1)) + squares / total / (total + 1)
+
+
+def expected_probability_nll(split: Split) -> Tensor:
+    """log S - log α_c."""
+    return torch.log1p((split.rest + (split.classes - 1)) / (split.own + 1))
+
+
+def expected_cross_entropy(split: Split, prior: float = 1.0) -> Tensor:
+    """ψ(S) - ψ(α_c)."""
+    return digamma_difference(split.own + prior, split.rest + prior * (split.classes - 1))
+
+
+class EvidentialLoss(LossModule):
+    """`evidential_loss` as a module."""
+
+    function = staticmethod(evidential_loss)
+
+
+class EvidentialLogLoss(LossModule):
+    """`evidential_log_loss` as a module."""
+
+    function = staticmethod(evidential_log_loss)
+
+
+class EvidentialDigammaLoss(LossModule):
+    """`evidential_digamma_loss` as a module."""
+
+    function = staticmethod(evidential_digamma_loss)

@@ -74,7 +74,8 @@ def test_through_a_dictionary():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"resize": 8, "crop": 9}, "expected 0 < crop <= resize, got crop 9 and resize 8"),
+        ({"resize": 8, "crop": 9}, "expected 0 < crop <= resize <= 8192, got crop 9 and resize 8"),
+        ({"resize": 10**6, "crop": 8}, "expected 0 < crop <= resize <= 8192"),
         ({"resize": 8, "crop": 0}, "expected 0 < crop <= resize"),
         ({"mean": (0.0,)}, "expected 3 values of mean and std"),
         ({"std": (1.0, 1.0)}, "expected 3 values of mean and std"),

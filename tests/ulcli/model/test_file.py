@@ -90,7 +90,7 @@ def test_the_network_comes_back(digits_model):
         ("head.bias", torch.zeros(3), "is damaged: ValueError: a classifier of shape"),
         ("baseline.weight", torch.zeros(64), "is damaged: ValueError: a classifier of shape"),
         ("baseline.weight", torch.zeros(10, 3), "is damaged: ValueError: head and baseline do not read the same"),
-        ("head.evidence", "get_loss", "is damaged: ValueError: unknown evidence function 'get_loss'"),
+        ("head.evidence", "get_loss", "is damaged: ValueError: no evidence function is called 'get_loss'"),
         ("head.prior", "one", "is damaged: ValueError"),
         ("classes", ["a"] * 10, "is damaged: ValueError: class names are not distinct texts"),
         ("classes", list(range(10)), "is damaged: ValueError: class names are not distinct texts"),

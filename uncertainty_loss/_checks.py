@@ -1,0 +1,113 @@
+"""Argument guards: what was expected, what came. TypeError for dtypes, ValueError for shapes and values."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+import torch
+from torch import Tensor
+
+# Evidence above this, infinity included, counts as this much: its squares still fit in float32, and a
+# Dirichlet so narrow is a point in any arithmetic.
+_LARGEST = 1e15
+
+_NEGATIVE = "evidence must be >= 0 (clamped_exp or softplus makes it so from a network's outputs)"
+
+_enabled = True
+
+
+class check_evidence:  # noqa: N801 - reads like torch.no_grad()
+    """Switch the check that evidence is not negative, as a call or for the length of a `with` block.
+
+    The check costs one read of the evidence. On accelerators it is an asynchronous assertion, which does not
+    wait for the device; in compiled graphs it is left out. It is on unless switched off.
+
+    Args:
+        enabled: Whether losses check.
+
+    Example:
+        >>> import uncertainty_loss as ul
+        >>> with check_evidence(False):
+        ...     _ = ul.evidential_loss(torch.tensor([[-0.1, 1.0]]), torch.tensor([1]))
+    """
+
+    def __init__(self, enabled: bool) -> None:
+        global _enabled
+        self._before = _enabled
+        _enabled = enabled
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        global _enabled
+        _enabled = self._before
+
+
+def checked_evidence(evidence: Tensor) -> Tensor:
+    """Evidence in a dtype to compute in, not negative and not infinite; NaN passes, as it does in torch.
+
+    Raises:
+        TypeError: Not a floating-point tensor.
+        ValueError: An entry is negative.
+    """
+    if not evidence.is_floating_point():
+        raise TypeError(f"evidence must be a floating-point tensor, got {evidence.dtype}")
+    if evidence.dtype not in (torch.float32, torch.float64):
+        evidence = evidence.float()
+    if torch.compiler.is_compiling() or not _enabled or _values_are_abstract(evidence):
+        return evidence.clamp(max=_LARGEST)
+    if evidence.device.type != "cpu":
+        smallest = evidence.detach().amin() if evidence.numel() else evidence.new_zeros(())
+        torch._assert_async(~(smallest < 0), _NEGATIVE)
+        return evidence.clamp(max=_LARGEST)
+    if evidence.numel() == 0:
+        return evidence
+    low, high = (bound.item() for bound in torch.aminmax(evidence.detach()))
+    if low < 0:
+        raise ValueError(f"{_NEGATIVE}, got {low:.4g}")
+    return evidence if high <= _LARGEST else evidence.clamp(max=_LARGEST)
+
+
+def _values_are_abstract(x: Tensor) -> bool:
+    """Whether nobody can read values now: meta tensors, subclasses, function transforms such as vmap."""
+    plain = type(x) in (Tensor, torch.nn.Parameter)
+    return not plain or x.is_meta or torch._C._functorch.is_functorch_wrapped_tensor(x)
+
+
+def check_target(evidence: Tensor, target: Tensor, weight: Tensor | None, label_smoothing: float) -> bool:
+    """Whether the target holds class probabilities (True) or class indices (False), by shape.
+
+    Raises:
+        TypeError: Indices that are not integers, or probabilities that are.
+        ValueError: Shapes that do not fit, a weight of another length, or a smoothing outside [0, 1].
+    """
+    if evidence.ndim == 0:
+        raise ValueError("evidence must have a class dimension: (C), (N, C) or (N, C, d1, ...), got a scalar")
+    class_dim = 0 if evidence.ndim == 1 else 1
+    shape = tuple(evidence.shape)
+    if weight is not None and tuple(weight.shape) != (shape[class_dim],):
+        raise ValueError(f"weight must have shape ({shape[class_dim]},), one a class, got {tuple(weight.shape)}")
+    if not 0 <= label_smoothing <= 1:
+        raise ValueError(f"label_smoothing must be in [0, 1], got {label_smoothing}")
+    if target.shape == evidence.shape:
+        if not target.is_floating_point():
+            raise TypeError(f"a target of evidence's shape holds probabilities, in floating point, got {target.dtype}")
+        return True
+    indices = shape[:class_dim] + shape[class_dim + 1 :]
+    if tuple(target.shape) != indices:
+        raise ValueError(
+            f"for evidence {shape} the target must be class indices {indices} or probabilities {shape}, "
+            f"got {tuple(target.shape)}"
+        )
+    if target.is_floating_point() or target.is_complex() or target.dtype == torch.bool:
+        raise TypeError(f"class indices must be integers, got {target.dtype}")
+    return False
+
+
+def check_reduction(reduction: str | None) -> None:
+    """Raises ValueError for anything but "mean", "sum", "none" and None."""
+    if reduction not in ("mean", "sum", "none", None):
+        raise ValueError(f"reduction must be 'mean', 'sum', 'none' or None, got {reduction!r}")

@@ -1,0 +1,124 @@
+"""Losses that read the Dirichlet as a posterior: expected cross-entropy with an entropy or a KL term.
+
+Sources: Charpentier, Zügner, Günnemann, "Posterior Network", NeurIPS 2020, arXiv 2006.09239; Joo, Chung, Seo,
+"Being Bayesian about Categorical Probability", ICML 2020, arXiv 2002.07965.
+"""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor
+
+from uncertainty_loss._targets import Split, split_by_target
+from uncertainty_loss.losses._module import LossModule
+from uncertainty_loss.losses.evidential import expected_cross_entropy
+from uncertainty_loss.regularizers import evidence_kl, regularized
+
+
+def uce_loss(
+    evidence: Tensor,
+    target: Tensor,
+    reg_factor: float | Tensor = 0.0,
+    reduction: str | None = "mean",
+    *,
+    weight: Tensor | None = None,
+    ignore_index: int = -100,
+    label_smoothing: float = 0.0,
+) -> Tensor:
+    """Uncertain cross-entropy: expected cross-entropy, rewarded for the Dirichlet's entropy.
+
+    The loss of posterior networks. With α = e + 1 and S = Σ α_k:
+
+        ψ(S) - ψ(α_c)   -   reg_factor · H[Dir(α)]
+
+    Args:
+        evidence: e ≥ 0, shape (C), (N, C) or (N, C, d1, ...).
+        target: Class indices, evidence's shape without C; or probabilities of evidence's shape, for the
+            expectation over the classes.
+        reg_factor: Weight of the differential entropy, ≥ 0; the authors use 1e-5.
+        reduction: "mean", "sum", or "none" (None) for one value a row.
+        weight, ignore_index, label_smoothing: As in `torch.nn.functional.cross_entropy`.
+
+    Returns:
+        The loss, ≥ 0: the differential entropy of a Dirichlet is never positive.
+
+    Raises:
+        TypeError, ValueError: A dtype, shape or value that does not fit; the message says what was expected.
+
+    Example:
+        >>> import torch
+        >>> uce_loss(torch.tensor([[9.0, 0.0]]), torch.tensor([0]), reg_factor=1e-5)
+        tensor(0.1000)
+
+    Source: Charpentier et al. 2020, arXiv 2006.09239.
+    """
+    split = split_by_target(evidence, target, reduction, weight, ignore_index, label_smoothing)
+    losses = regularized(expected_cross_entropy(split), reg_factor, _negative_entropy, split)
+    return split.reduce(losses, reduction)
+
+
+def _negative_entropy(split: Split) -> Tensor:
+    """-H[Dir(α)]: the divergence from the uniform Dirichlet, whose density is (K - 1)! everywhere."""
+    return evidence_kl(split.evidence) + math.lgamma(split.classes)
+
+
+def belief_matching_loss(
+    evidence: Tensor,
+    target: Tensor,
+    reg_factor: float | Tensor = 0.0,
+    reduction: str | None = "mean",
+    *,
+    weight: Tensor | None = None,
+    ignore_index: int = -100,
+    label_smoothing: float = 0.0,
+) -> Tensor:
+    """Belief matching: expected cross-entropy and divergence from the uniform Dirichlet, a variational bound.
+
+    Evidence is α itself here, as exp of the logits gives it; entries below 1e-8 count as 1e-8. With S = Σ
+    α_k:
+
+        ψ(S) - ψ(α_c)   +   reg_factor · KL(Dir(α) ‖ Dir(1))
+
+    Args:
+        evidence: α > 0, shape (C), (N, C) or (N, C, d1, ...).
+        target: Class indices, evidence's shape without C; or probabilities of evidence's shape, for the
+            expectation over the classes.
+        reg_factor: Weight of the KL term, ≥ 0; the authors use 0.01.
+        reduction: "mean", "sum", or "none" (None) for one value a row.
+        weight, ignore_index, label_smoothing: As in `torch.nn.functional.cross_entropy`.
+
+    Returns:
+        The loss, ≥ 0.
+
+    Raises:
+        TypeError, ValueError: A dtype, shape or value that does not fit; the message says what was expected.
+
+    Example:
+        >>> import torch
+        >>> belief_matching_loss(torch.tensor([[10.0, 1.0]]), torch.tensor([0]), reg_factor=0.01)
+        tensor(0.1139)
+
+    Source: Joo et al. 2020, arXiv 2002.07965.
+    """
+    alpha = evidence.clamp(min=_SMALLEST_ALPHA)
+    split = split_by_target(alpha, target, reduction, weight, ignore_index, label_smoothing)
+    losses = expected_cross_entropy(split, prior=0.0)
+    losses = regularized(losses, reg_factor, lambda s: evidence_kl(s.evidence, prior=0.0), split)
+    return split.reduce(losses, reduction)
+
+
+# 1 / α² must fit in float32, and sums of it too.
+_SMALLEST_ALPHA = 1e-8
+
+
+class UCELoss(LossModule):
+    """`uce_loss` as a module."""
+
+    function = staticmethod(uce_loss)
+
+
+class BeliefMatchingLoss(LossModule):
+    """`belief_matching_loss` as a module."""
+
+    function = staticmethod(belief_matching_loss)

@@ -1,0 +1,86 @@
+"""Prior networks: the predicted Dirichlet is drawn to a target Dirichlet, sharp in domain and flat outside.
+
+Source: Malinin, Gales, "Reverse KL-Divergence Training of Prior Networks: Improved Uncertainty and
+Adversarial Robustness", NeurIPS 2019, arXiv 1905.13472.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from uncertainty_loss._checks import checked_evidence
+from uncertainty_loss._special import excess
+from uncertainty_loss._targets import Split, split_by_target
+from uncertainty_loss.losses._module import LossModule
+from uncertainty_loss.regularizers import evidence_kl
+
+
+def prior_network_loss(
+    evidence: Tensor,
+    target: Tensor,
+    reg_factor: float | Tensor = 1.0,
+    reduction: str | None = "mean",
+    *,
+    ood_evidence: Tensor | None = None,
+    concentration: float = 100.0,
+    weight: Tensor | None = None,
+    ignore_index: int = -100,
+    label_smoothing: float = 0.0,
+) -> Tensor:
+    """Reverse KL divergence from a target Dirichlet; on a batch of strange inputs, from the uniform one.
+
+    The one loss that is told what strange inputs look like. With α = e + 1 and y one-hot:
+
+        KL(Dir(α) ‖ Dir(1 + β y))   +   reg_factor · mean over the strange inputs of KL(Dir(α) ‖ Dir(1))
+
+    For probabilities t the expectation over the classes has the gradient of KL(Dir(α) ‖ Dir(1 + β t)).
+
+    Args:
+        evidence: e ≥ 0, shape (C), (N, C) or (N, C, d1, ...).
+        target: Class indices, evidence's shape without C; or probabilities of evidence's shape, for the
+            expectation over the classes.
+        reg_factor: Weight of the strange inputs, ≥ 0; without such inputs it has no effect.
+        reduction: "mean", "sum", or "none" (None) for one value a row. Of the strange inputs' divergences
+            "sum" takes the sum; "none" adds their mean to every row.
+        ood_evidence: Evidence of strange inputs, shape (C), (M, C) or (M, C, d1, ...).
+        concentration: β > 0, the evidence that the true class should have.
+        weight, ignore_index, label_smoothing: As in `torch.nn.functional.cross_entropy`.
+
+    Returns:
+        The loss, ≥ 0.
+
+    Raises:
+        TypeError, ValueError: A dtype, shape or value that does not fit; the message says what was expected.
+
+    Example:
+        >>> import torch
+        >>> prior_network_loss(torch.tensor([[100.0, 0.0]]), torch.tensor([0]))
+        tensor(0.)
+
+    Source: Malinin and Gales 2019, arXiv 1905.13472.
+    """
+    if concentration <= 0:
+        raise ValueError(f"concentration must be > 0, got {concentration}")
+    split = split_by_target(evidence, target, reduction, weight, ignore_index, label_smoothing)
+    loss = split.reduce(reverse_kl(split, concentration), reduction)
+    if ood_evidence is None:
+        return loss
+    strange = checked_evidence(ood_evidence)
+    flat = evidence_kl(strange if strange.ndim > 1 else strange.unsqueeze(0))
+    return loss + reg_factor * (flat.sum() if reduction == "sum" else flat.mean())
+
+
+def reverse_kl(split: Split, concentration: float) -> Tensor:
+    """KL(Dir(e + 1) ‖ Dir(1 + β y)) for the candidate y; (N, M, ...)."""
+    target_total = split.classes + concentration
+    total = split.rest + split.own
+    large = total.detach().amax(1, keepdim=True) > target_total + concentration
+    others = split.others(lambda e: excess(e, large))
+    own = excess(split.own, large, 1.0, 1 + concentration)
+    return others + own - excess(total, large, float(split.classes), target_total)
+
+
+class PriorNetworkLoss(LossModule):
+    """`prior_network_loss` as a module; option concentration, and ood_evidence as an input of `forward`."""
+
+    function = staticmethod(prior_network_loss)

@@ -1,0 +1,178 @@
+"""What takes back evidence for the wrong classes: KL divergence to no evidence, and the information term.
+
+Each is a formula of a `Split` (see `_targets`) that losses add, and a public function of the tensors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from uncertainty_loss._special import apply, binet, excess, trigamma
+from uncertainty_loss._targets import Split, leave_one_out, split_by_target
+
+
+def uniform_dirichlet_kl(
+    evidence: Tensor,
+    target: Tensor,
+    reduction: str | None = "mean",
+    *,
+    weight: Tensor | None = None,
+    ignore_index: int = -100,
+    label_smoothing: float = 0.0,
+) -> Tensor:
+    """KL divergence from the uniform Dirichlet once the evidence for the true class is taken out.
+
+    With α̃ = e + 1 except α̃_c = 1, S̃ = Σ α̃_k:
+
+        KL(Dir(α̃) ‖ Dir(1)) = log Γ(S̃) - log Γ(K) - Σ log Γ(α̃_k) + Σ (α̃_k - 1) (ψ(α̃_k) - ψ(S̃))
+
+    Args:
+        evidence: e ≥ 0, shape (C), (N, C) or (N, C, d1, ...).
+        target: Class indices, evidence's shape without C; or probabilities of evidence's shape, for the
+            expectation over the classes.
+        reduction: "mean", "sum", or "none" (None) for one value a row.
+        weight, ignore_index, label_smoothing: As in `torch.nn.functional.cross_entropy`.
+
+    Returns:
+        The divergence, ≥ 0; 0 where no wrong class has evidence.
+
+    Raises:
+        TypeError, ValueError: A dtype, shape or value that does not fit; the message says what was expected.
+
+    Example:
+        >>> uniform_dirichlet_kl(torch.tensor([[5.0, 0.0], [5.0, 1.0]]), torch.tensor([0, 0]),
+        reduction="none") tensor([0.0000, 0.1931])
+
+    Source: Sensoy et al. 2018, arXiv 1806.01768, section 4.
+    """
+    split = split_by_target(evidence, target, reduction, weight, ignore_index, label_smoothing)
+    return split.reduce(wrong_evidence_kl(split), reduction)
+
+
+def regularized(
+    losses: Tensor, reg_factor: float | Tensor, regularizer: Callable[[Split], Tensor], split: Split
+) -> Tensor:
+    """losses + reg_factor · regularizer(split); a factor that is the number 0 costs nothing."""
+    if not isinstance(reg_factor, Tensor) and reg_factor == 0:
+        return losses
+    return losses + reg_factor * regularizer(split)
+
+
+def wrong_evidence_kl(split: Split, prior: float = 1.0) -> Tensor:
+    """KL(Dir(ẽ + prior) ‖ Dir(prior)), ẽ = evidence without the candidate's; (N, M, ...)."""
+    total = split.classes * prior
+    large = split.rest.detach().amax(1, keepdim=True) > total
+    parts = split.others(lambda e: excess(e, large, prior, prior))
+    return parts - excess(split.rest, large, total, total)
+
+
+def evidence_kl(evidence: Tensor, prior: float = 1.0) -> Tensor:
+    """KL(Dir(e + prior) ‖ Dir(1)), (N, 1, ...), for evidence (N, C, ...)."""
+    classes = evidence.shape[1]
+    total = evidence.sum(1, keepdim=True)
+    large = total.detach() > classes
+    parts = excess(evidence, large, prior, 1.0).sum(1, keepdim=True)
+    return parts - excess(total, large, classes * prior, float(classes))
+
+
+def dirichlet_fisher_regularizer(
+    evidence: Tensor,
+    target: Tensor,
+    reduction: str | None = "mean",
+    *,
+    full_strength: bool = False,
+    weight: Tensor | None = None,
+    ignore_index: int = -100,
+    label_smoothing: float = 0.0,
+) -> Tensor:
+    """Information term of the max-norm loss: evidence for wrong classes, weighted by how much they tell.
+
+    With α̃ = e + 1 except α̃_c = 1, S̃ = Σ α̃_k:
+
+        ½ Σ_{j≠c} (α̃_j - 1)² (ψ′(α̃_j) - ψ′(S̃))
+
+    Args:
+        evidence: e ≥ 0, shape (C), (N, C) or (N, C, d1, ...).
+        target: Class indices, evidence's shape without C; or probabilities of evidence's shape, for the
+            expectation over the classes.
+        reduction: "mean", "sum", or "none" (None) for one value a row.
+        full_strength: Take ψ′ of S, evidence for the true class included, as the package did up to 0.1.2.
+            That penalises evidence for the true class as well.
+        weight, ignore_index, label_smoothing: As in `torch.nn.functional.cross_entropy`.
+
+    Returns:
+        The term, ≥ 0; 0 where no wrong class has evidence.
+
+    Raises:
+        TypeError, ValueError: A dtype, shape or value that does not fit; the message says what was expected.
+
+    Example:
+        >>> dirichlet_fisher_regularizer(torch.tensor([[5.0, 0.0], [5.0, 1.0]]), torch.tensor([0, 0]), "none")
+        tensor([0.0000, 0.1250])
+
+    Source: Tsiligkaridis 2019, arXiv 1910.04819.
+    """
+    split = split_by_target(evidence, target, reduction, weight, ignore_index, label_smoothing)
+    return split.reduce(information_term(split, full_strength), reduction)
+
+
+dirichlet_fisher_regulizer = dirichlet_fisher_regularizer
+"""The name's spelling up to 0.1.2."""
+
+
+def information_term(split: Split, full_strength: bool = False) -> Tensor:
+    """½ Σ_{j≠c} e_j² (ψ′(e_j + 1) - ψ′(S̃)), or with S in place of S̃; (N, M, ...)."""
+    own = split.own if full_strength else torch.zeros_like(split.own)
+    if split.wrong is not None:
+        return apply(_Information, split.wrong, own)
+    everything = trigamma(split.rest + own + split.classes)
+    squares = split.others(torch.square)
+    return 0.5 * (split.others(lambda e: e.square() * trigamma(e + 1)) - everything * squares)
+
+
+class _Information(torch.autograd.Function):
+    """½ Σ_j e_j² (ψ′(a_j) - ψ′(b)), a = e + 1, b = K + Σ e + own, for e with zero at the true class.
+
+    Where one class has nearly all evidence, a is nearly b, and the difference of the trigammas has no digits
+    left; nor has the sum of the gradient's terms. Both are written here in δ = b - a, which is a sum of what
+    is ≥ 0, and with the remainders μ″ and μ‴ of ψ′ and ψ″, after whatever cancels has cancelled on paper.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(wrong: Tensor, own: Tensor) -> Tensor:
+        t, w, delta = _information_parts(wrong, own)
+        leading = (wrong * t) * (wrong * w) * delta * (1 + (t + w) / 2)
+        remainder = wrong.square() * (binet(1 / t, 2) - binet(1 / w, 2))
+        return 0.5 * (leading + remainder).sum(1, keepdim=True)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
+        wrong, own = ctx.saved_tensors
+        t, w, delta = _information_parts(wrong, own)
+        a, b = 1 / t, 1 / w
+        leading = delta * w * (t * (delta * w + t + w) + (t - 1) * w.square() + t.square() * (w + t))
+        remainder = 2 * (binet(a, 2) - binet(b, 2)) + wrong * (binet(a, 3) - binet(b, 3))
+        curvature = w.square() * (1 + w) - binet(b, 3)
+        squares = wrong.square()
+        total = squares.sum(1, keepdim=True)
+        own_slope = 0.5 * curvature * total
+        slope = 0.5 * (wrong * (leading + remainder) + curvature * (total - squares))
+        return grad * slope, grad * own_slope
+
+
+def _information_parts(wrong: Tensor, own: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """1 / a, 1 / b and b - a."""
+    classes = wrong.shape[1]
+    t = (wrong + 1).reciprocal()
+    w = (wrong.sum(1, keepdim=True) + own + classes).reciprocal()
+    return t, w, leave_one_out(wrong) + own + (classes - 1)
