@@ -45,3 +45,9 @@ def share_reached(position: Array, below: Array, amounts: Array) -> Array:
     """
     columns = range(below.shape[1])
     return np.stack([np.interp(position, below[:, r], amounts[:, r]) for r in columns], axis=1)
+
+
+def column_dots(a: Array, b: Array) -> Array:
+    """The sum of products down each column, (R,)."""
+    sums: Array = np.einsum("gr,gr->r", a, b)
+    return sums

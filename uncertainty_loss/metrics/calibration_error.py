@@ -74,7 +74,7 @@ class ConfidenceBins:
         self._gaps[_place(confidence, bins), np.arange(len(y))] = gap
 
     def error(self, weights: Array) -> Array:
-        return np.abs(self._gaps @ weights).sum(0) / len(weights)
+        return _mean_size(self._gaps @ weights, len(weights))
 
 
 class AdaptiveBins:
@@ -88,7 +88,7 @@ class AdaptiveBins:
 
     def error(self, weights: Array) -> Array:
         below, gaps = self._ranking.cumulate(weights), self._ranking.cumulate(self._gap * weights)
-        return np.abs(np.diff(share_reached(self._borders, below, gaps), axis=0)).sum(0) / len(weights)
+        return _mean_size(np.diff(share_reached(self._borders, below, gaps), axis=0), len(weights))
 
 
 class ClasswiseBins:
@@ -111,12 +111,17 @@ class ClasswiseBins:
 
     def error(self, weights: Array) -> Array:
         first = self._gap.T @ weights
-        total = np.zeros(weights.shape[1])
-        if len(self._starts):
-            upper = np.add.reduceat(self._upper_gap * weights[self._image], self._starts, axis=0)
-            np.subtract.at(first, self._class_of_bin, upper)
-            total += np.abs(upper).sum(0)
-        return (total + np.abs(first).sum(0)) / (len(weights) * len(first))
+        pairs = len(weights) * len(first)
+        if not len(self._starts):
+            return _mean_size(first, pairs)
+        upper = np.add.reduceat(self._upper_gap * weights[self._image], self._starts, axis=0)
+        np.subtract.at(first, self._class_of_bin, upper)
+        return _mean_size(first, pairs) + _mean_size(upper, pairs)
+
+
+def _mean_size(gaps: Array, n: int) -> Array:
+    sizes: Array = np.abs(gaps).sum(0) / n
+    return sizes
 
 
 def _place(probability: Array, bins: int) -> NDArray[np.int64]:

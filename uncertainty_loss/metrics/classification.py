@@ -78,8 +78,10 @@ def classification_replicates(probabilities: ArrayLike, labels: ArrayLike, count
 
 
 def _surprise(p: Array, y: np.ndarray) -> Array:
-    return -np.log(np.maximum(p[np.arange(len(y)), y], np.finfo(np.float64).tiny))
+    surprise: Array = -np.log(np.maximum(p[np.arange(len(y)), y], np.finfo(np.float64).tiny))
+    return surprise
 
 
 def _squared_error(p: Array, y: np.ndarray) -> Array:
-    return np.square(p).sum(1) - 2 * p[np.arange(len(y)), y] + 1
+    error: Array = np.square(p).sum(1) - 2 * p[np.arange(len(y)), y] + 1
+    return error

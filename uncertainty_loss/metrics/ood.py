@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from uncertainty_loss.metrics._checks import Array, Counts, checked_counts, checked_scores
-from uncertainty_loss.metrics._ranking import Ranking
+from uncertainty_loss.metrics._ranking import Ranking, column_dots
 from uncertainty_loss.metrics.bootstrap import in_chunks, once
 
 
@@ -91,17 +91,18 @@ class _Pair:
         }
 
     def _auroc(self, familiar: Array, spared: Array, here_strange: Array) -> Array:
-        wins = np.einsum("gr,gr->r", here_strange, spared)
+        wins = column_dots(here_strange, spared)
         shared = np.flatnonzero(self._familiar_upto != self._familiar_below)
         ties = familiar[self._familiar_upto[shared]] - spared[shared]
-        return wins + np.einsum("gr,gr->r", here_strange[shared], ties) / 2
+        return wins + column_dots(here_strange[shared], ties) / 2
 
 
 def _average_precision(here: Array, hits: Array, alarms: Array) -> Array:
     """Sum over values of (positives here) x hits / (hits + alarms), with the images from here on taken for positive."""
-    return np.einsum("gr,gr->r", here, hits / np.maximum(hits + alarms, 1))
+    return column_dots(here, hits / np.maximum(hits + alarms, 1))
 
 
 def _row(table: Array, rows: NDArray[np.intp]) -> Array:
     """From each column the entry in its own row."""
-    return table[rows, np.arange(table.shape[1])]
+    entries: Array = table[rows, np.arange(table.shape[1])]
+    return entries

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from uncertainty_loss.metrics._checks import Array, Counts, checked_counts, checked_flags, checked_scores
-from uncertainty_loss.metrics._ranking import Ranking, share_reached
+from uncertainty_loss.metrics._ranking import Ranking, column_dots, share_reached
 from uncertainty_loss.metrics.bootstrap import in_chunks, once
 
 
@@ -143,34 +143,43 @@ class _RiskCoverage:
     def aurc(self) -> Array:
         # Within a step the expected errors grow by r = missed / gained per prediction, so that its k's add up to
         # sum_k (errors + (k - covered) r) / k = missed + (errors - covered r) (H(covered + gained) - H(covered)).
-        harmonic = np.concatenate([[0.0], np.cumsum(1 / np.arange(1, self.n + 1))])
+        harmonic = _harmonic(self.n)
         reciprocals = np.diff(harmonic[self.covered.astype(np.intp)], axis=0)
         offset = self.errors[:-1] - self.covered[:-1] * self.missed / np.maximum(self.gained, 1)
-        return (self.errors[-1] + np.einsum("gr,gr->r", offset, reciprocals)) / self.n
+        area: Array = (self.errors[-1] + column_dots(offset, reciprocals)) / self.n
+        return area
 
     def excess_aurc(self) -> Array:
-        harmonic = np.concatenate([[0.0], np.cumsum(1 / np.arange(1, self.n + 1))])
+        harmonic = _harmonic(self.n)
         wrong = self.errors[-1]
         right = self.n - wrong
-        best = (wrong - right * (harmonic[self.n] - harmonic[right.astype(np.intp)])) / self.n
+        best: Array = (wrong - right * (harmonic[self.n] - harmonic[right.astype(np.intp)])) / self.n
         # The best order is met only to rounding; an excess of -1e-17 would look like a defect.
-        return np.maximum(self.aurc() - best, 0)
+        excess: Array = np.maximum(self.aurc() - best, 0)
+        return excess
 
     def augrc(self) -> Array:
         midway = (self.errors[:-1] + self.errors[1:]) / 2
-        return np.einsum("gr,gr->r", self.gained, midway) / self.n**2
+        return column_dots(self.gained, midway) / self.n**2
 
     def accuracy_at(self, coverage: float) -> Array:
         if not 0 < coverage <= 1:
             raise ValueError(f"expected a coverage in (0, 1], got {coverage}")
         k = np.ceil(coverage * self.n - 1e-9)  # 0.7 * 10 is a hair above 7
-        return 1 - share_reached(np.array([k]), self.covered, self.errors)[0] / k
+        accuracies: Array = 1 - share_reached(np.array([k]), self.covered, self.errors)[0] / k
+        return accuracies
 
     def auroc(self) -> Array:
         right = self.covered - self.errors
-        pairs = np.einsum("gr,gr->r", self.missed, (right[:-1] + right[1:]) / 2)
+        pairs = column_dots(self.missed, (right[:-1] + right[1:]) / 2)
         possible = self.errors[-1] * right[-1]
-        return np.divide(pairs, possible, out=np.full_like(pairs, np.nan), where=possible > 0)
+        share: Array = np.divide(pairs, possible, out=np.full_like(pairs, np.nan), where=possible > 0)
+        return share
+
+
+def _harmonic(n: int) -> Array:
+    """H(0) = 0 to H(n)."""
+    return np.concatenate([[0.0], np.cumsum(1 / np.arange(1, n + 1))])
 
 
 def _curve(confidence: ArrayLike, correct: ArrayLike) -> _RiskCoverage:
