@@ -6,13 +6,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ulcli.data import builtin
 from ulcli.data.catalog import DataName, Places, comes_in_parts, labelled_set, strange_set
-from ulcli.data.imageset import ImageSet
+from ulcli.data.imageset import ImageSet, relabel
 from ulcli.data.loader import default_workers
 from ulcli.errors import UserError, shorten
 from ulcli.expressions import Condition
@@ -22,9 +21,6 @@ from ulcli.model.figures import classification_metrics
 from ulcli.model.file import Model
 from ulcli.model.measures import MEASURES, measure_all
 from ulcli.reporting import Reporter, Silent
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 METRICS = ("accuracy", "nll", "brier", "ece")
 REQUIREMENTS = (*METRICS, "ood_auroc")
@@ -109,7 +105,7 @@ def evaluate(settings: EvaluateSettings, reporter: Reporter | None = None) -> Ev
         settings.cache,
     )
     familiar = _extracted(extract, images, reporter)
-    labels = _labels_in(model.classes, images, familiar)
+    assert familiar.labels is not None
     probabilities = ul.expected_probability(model.head.alpha(familiar.values))
     scores = _scores(model, familiar)
     ood, unreadable = {}, len(familiar.errors)
@@ -117,8 +113,8 @@ def evaluate(settings: EvaluateSettings, reporter: Reporter | None = None) -> Ev
         features = _extracted(extract, other, reporter)
         unreadable += len(features.errors)
         ood[other.name] = _compare(scores, _scores(model, features))
-    metrics = classification_metrics(probabilities, labels)
-    baseline = classification_metrics(model.baseline(familiar.values).softmax(1), labels)
+    metrics = classification_metrics(probabilities, familiar.labels)
+    baseline = classification_metrics(model.baseline(familiar.values).softmax(1), familiar.labels)
     worst = min((result.scores["vacuity"]["auroc"] for result in ood.values()), default=math.nan)
     figures = {**metrics, "ood_auroc": worst}
     return EvaluateResult(
@@ -156,7 +152,7 @@ def _labelled(settings: EvaluateSettings, model: Model, places: Places, reporter
     absent = [name for name in model.classes if name not in images.classes]
     if absent:
         reporter.note(f"'{images.name}' has no images of {shorten(absent)}")
-    return images
+    return relabel(images, model.classes)
 
 
 def _check_distinct(sets: list[ImageSet]) -> None:
@@ -170,16 +166,6 @@ def _extracted(extract: Extractor, images: ImageSet, reporter: Reporter) -> Feat
     features = extract(images, reporter)
     warn_of_unreadable(features, images, reporter)
     return features
-
-
-def _labels_in(classes: tuple[str, ...], images: ImageSet, features: Features) -> Tensor:
-    """Labels as indices into the model's classes, whatever order the data has them in."""
-    import torch
-
-    assert images.classes is not None
-    assert features.labels is not None
-    places = torch.tensor([classes.index(name) for name in images.classes])
-    return places[features.labels]
 
 
 def _scores(model: Model, features: Features) -> dict[str, np.ndarray]:

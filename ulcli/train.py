@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ulcli import __version__
 from ulcli.data.catalog import DataName, Places, labelled_set
-from ulcli.data.imageset import ImageSet
+from ulcli.data.imageset import ImageSet, relabel
 from ulcli.data.loader import default_workers
 from ulcli.data.transform import Transform
 from ulcli.errors import UserError, shorten, unknown_name
@@ -201,10 +201,12 @@ def _data(settings: TrainSettings, source: _Source) -> tuple[ImageSet, ImageSet]
     assert images.classes is not None
     if len(images.classes) < 2:
         raise UserError(f"'{images.name}' has one class only; a classifier needs two or more")
+    classes = images.classes
     if source.model is not None:
         check_classes(images, source.model.classes, "the model")
-    check_classes(validation, images.classes, f"'{images.name}'")
-    return images, validation
+        classes = source.model.classes
+    check_classes(validation, classes, f"'{images.name}'")
+    return relabel(images, classes), relabel(validation, classes)
 
 
 def check_classes(images: ImageSet, classes: tuple[str, ...], owner: str) -> None:

@@ -459,3 +459,31 @@ class TestInfo:
             "assert 'torchvision' not in sys.modules and 'sklearn' not in sys.modules"
         )
         subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_class_order_of_the_validation_data_does_not_matter(ul, tmp_path):
+    """A manifest sorts its classes as texts; here that is another order than the model's own."""
+    from ulcli.data.catalog import DataName, Places, labelled_set
+
+    digits = labelled_set(DataName("digits"), "test", Places())
+    rows = ["path,label"]
+    for index in range(len(digits)):
+        digits.load(index).save(tmp_path / f"{index}.png")
+        rows.append(f"{index}.png,{digits.label_name(index)}")
+    (tmp_path / "list.csv").write_text("\n".join(rows))
+    assert ul("train", "-o", tmp_path / "m.pt", "-q").code == 0
+    content = torch.load(tmp_path / "m.pt", weights_only=True)
+    order = torch.arange(9, -1, -1)
+    content["classes"] = content["classes"][::-1]
+    for part in ("head", "baseline"):
+        content[part] |= {"weight": content[part]["weight"][order], "bias": content[part]["bias"][order]}
+    torch.save(content, tmp_path / "reversed.pt")
+    figures = [
+        json.loads(ul("evaluate", tmp_path / name, "--data", tmp_path / "list.csv", "-f", "json", "-q").out)["metrics"]
+        for name in ("m.pt", "reversed.pt")
+    ]
+    assert figures[0] == figures[1]
+    words = ["--data", "digits", "--val", tmp_path / "list.csv", "-f", "json", "-q"]
+    again = json.loads(ul("train", tmp_path / "reversed.pt", *words, "-o", tmp_path / "again.pt").out)
+    assert again["before"]["accuracy"] > 0.9
+    assert again["after"]["accuracy"] > 0.9

@@ -67,6 +67,16 @@ class Subset(ImageSet):
         return hash_parts(self.parent.digest(), self.indices)
 
 
+def relabel(images: ImageSet, classes: tuple[str, ...]) -> ImageSet:
+    """The same images with labels that are indices into `classes`, which must hold all of the set's own."""
+    if images.classes is None or images.labels is None or images.classes == classes:
+        return images
+    view = Subset(images, np.arange(len(images)), images.name)
+    view.labels = np.array([classes.index(name) for name in images.classes])[images.labels]
+    view.classes = classes
+    return view
+
+
 class ArraySet(ImageSet):
     """Images that lie in memory as uint8 arrays of shape (N, H, W) or (N, H, W, 3)."""
 

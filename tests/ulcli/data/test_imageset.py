@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ulcli.data.imageset import ArraySet, Subset, hash_parts
+from ulcli.data.imageset import ArraySet, Subset, hash_parts, relabel
 
 
 @pytest.fixture
@@ -89,3 +89,13 @@ def test_hash_parts_tells_parts_apart():
         ("café.png",),
     ]
     assert len({hash_parts(*each) for each in parts}) == len(parts)
+
+
+def test_relabel_follows_the_names(picture):
+    pixels = np.stack([np.asarray(picture(8, 8, "L", seed)) for seed in range(4)])
+    images = ArraySet("toy", pixels, np.array([0, 1, 1, 0]), ("cat", "dog"))
+    view = relabel(images, ("ant", "dog", "cat"))
+    assert view.labels.tolist() == [2, 1, 1, 2]
+    assert [view.label_name(index) for index in range(4)] == ["cat", "dog", "dog", "cat"]
+    assert view.load(3).tobytes() == images.load(3).tobytes()
+    assert relabel(images, ("cat", "dog")) is images
