@@ -141,9 +141,14 @@ def fit_lac(probabilities: Tensor, labels: Tensor, coverage: float) -> float:
 
     Source: Sadinle, Lei and Wasserman, "Least Ambiguous Set-Valued Classifiers", arXiv 1609.00451.
     """
-    _check_predictions(probabilities, labels)
     _check_share("a coverage", coverage)
-    return conformal_threshold(1 - _at(probabilities.double(), labels), 1 - coverage)
+    return conformal_threshold(lac_scores(probabilities, labels), 1 - coverage)
+
+
+def lac_scores(probabilities: Tensor, labels: Tensor) -> Tensor:
+    """What `fit_lac` ranks: 1 - p of the right class, shape (N,). Kept, they give a threshold at any coverage."""
+    _check_predictions(probabilities, labels)
+    return 1 - _at(probabilities.double(), labels)
 
 
 def lac_sets(probabilities: Tensor, threshold: float) -> Tensor:
@@ -186,9 +191,14 @@ def fit_aps(probabilities: Tensor, labels: Tensor, coverage: float, seed: int | 
 
     Source: Romano, Sesia and Candès, "Classification with Valid and Adaptive Coverage", arXiv 2006.02544.
     """
-    _check_predictions(probabilities, labels)
     _check_share("a coverage", coverage)
-    return conformal_threshold(_at(_aps_scores(probabilities, seed), labels), 1 - coverage)
+    return conformal_threshold(aps_scores(probabilities, labels, seed), 1 - coverage)
+
+
+def aps_scores(probabilities: Tensor, labels: Tensor, seed: int | None = None) -> Tensor:
+    """What `fit_aps` ranks, shape (N,). Kept, they give a threshold at any coverage."""
+    _check_predictions(probabilities, labels)
+    return _at(_aps_scores(probabilities, seed), labels)
 
 
 def aps_sets(probabilities: Tensor, threshold: float, seed: int | None = None) -> Tensor:

@@ -66,7 +66,9 @@ class Backbone:
             for name in self.taps:
                 module = self.network.get_submodule(name)
                 # Pooled on the spot: a batch's whole activations would be hundreds of megabytes.
-                hook = module.register_forward_hook(lambda _, __, output, name=name: pooled.update({name: pool_map(output)}))
+                hook = module.register_forward_hook(
+                    lambda _, __, output, name=name: pooled.update({name: pool_map(output)})
+                )
                 hooks.callback(hook.remove)
             if self._classifier is not None:
                 hook = self._classifier.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
@@ -136,8 +138,9 @@ def _classifier_name(final: Tensor, calls: list[_Call]) -> str | None:
     from torch import nn
 
     for call in reversed(calls):
-        linear = isinstance(call.module, nn.Linear) and call.input is not None and call.input.dim() == 2
-        if linear and call.output.shape == final.shape and _same_classifier(call.output, final):
+        if not isinstance(call.module, nn.Linear) or call.input is None or call.input.dim() != 2:
+            continue
+        if call.output.shape == final.shape and _same_classifier(call.output, final):
             return call.name
     return None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +13,11 @@ from ulcli.files import atomic_write
 from ulcli.model.arch import build_network, load_weights
 from ulcli.model.archive import read_archive
 from ulcli.model.backbone import Backbone
+from ulcli.model.flags import Flags
 from ulcli.model.head import Head
 from ulcli.model.linear import Linear
+from ulcli.model.predictor import EvidenceFrom, Predictor
+from ulcli.model.sets import PredictionSets
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -55,6 +58,7 @@ class Model:
     predictor: Predictor
     loss: dict[str, Any]  # name, reg_factor, epochs
     flags: Flags
+    sets: PredictionSets
     validation: dict[str, float]  # figures on the validation data
     data: dict[str, Any]  # what the head was fitted on: name, root, digest
     provenance: dict[str, Any]  # tool and library versions, seed
@@ -78,6 +82,7 @@ class Model:
             **_predictor_content(self.predictor),
             "loss": self.loss,
             "flags": asdict(self.flags),
+            "sets": self.sets.state_dict(),
             "validation": self.validation,
             "data": self.data,
             "provenance": self.provenance,
@@ -160,6 +165,7 @@ def _from_content(content: dict[str, Any]) -> Model:
         predictor=_predictor_from(content),
         loss=dict(content["loss"]),
         flags=Flags(**content["flags"]),
+        sets=PredictionSets.from_state_dict(content["sets"]),
         validation=dict(content["validation"]),
         data=dict(content["data"]),
         provenance=dict(content["provenance"]),
@@ -172,18 +178,18 @@ def _checked(model: Model) -> Model:
 
     import uncertainty_loss as ul
 
-    classes = len(model.classes)
-    for part in (model.head.linear, model.baseline):
+    classes, predictor = len(model.classes), model.predictor
+    for part in (predictor.head.linear, predictor.baseline):
         if part.weight.dim() != 2 or part.weight.shape[0] != classes or part.bias.shape != (classes,):
             raise ValueError(f"a classifier of shape {tuple(part.weight.shape)} does not fit {classes} classes")
-    if model.head.linear.weight.shape != model.baseline.weight.shape:
+    if predictor.head.linear.weight.shape != predictor.baseline.weight.shape:
         raise ValueError("head and baseline do not read the same features")
-    ul.get_evidence_function(model.head.evidence)  # raises ValueError for a name that it does not know
+    ul.get_evidence_function(predictor.head.evidence)  # raises ValueError for a name that it does not know
     if not all(isinstance(name, str) for name in model.classes) or len(set(model.classes)) != classes:
         raise ValueError("class names are not distinct texts")
     weights = model.backbone.state.values()
     if not isinstance(model.backbone.arch, str) or not all(isinstance(each, torch.Tensor) for each in weights):
         raise TypeError("the backbone has no name or no weights")
-    if math.isnan(model.threshold):
-        raise ValueError("the threshold is not a number")
+    if math.isnan(model.flags.vacuity) or not predictor.head.temperature > 0:
+        raise ValueError("a threshold or the temperature is not a number")
     return model
