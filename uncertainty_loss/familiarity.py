@@ -10,6 +10,8 @@ from torch import Tensor
 
 _KEPT = 10_000  # validation scores kept at most; the survival function between their ranks is interpolated
 
+_LEAST = 1e-12  # typicality; how much further out an image lies is beyond any extrapolation
+
 
 class Familiarity:
     """A familiarity score, and its distribution over images of the training kind.
@@ -61,7 +63,7 @@ class Familiarity:
         return _score(signs.double(), self.mean, self.std, self.pair_std)
 
     def typicality(self, score: Tensor) -> Tensor:
-        """Share of familiar images with at least this score, in (0, 1], strictly falling; shape (N,), double."""
+        """Share of familiar images with at least this score, falling from below 1 to 1e-12; shape (N,), double."""
         count = len(self.scores)
         place = torch.searchsorted(self.scores, score).clamp(1, count - 1)
         low, high = self.scores[place - 1], self.scores[place]
@@ -69,7 +71,7 @@ class Familiarity:
         body = (count - (place - 1 + between)) / (count + 1)
         excess = (score - self.scores[self._knot]).clamp_min(0) / self._scale
         tail = torch.exp(-excess) if self._shape < 1e-9 else (1 + self._shape * excess) ** (-1 / self._shape)
-        return torch.where(excess > 0, (count - self._knot) / (count + 1) * tail, body)
+        return torch.where(excess > 0, (count - self._knot) / (count + 1) * tail, body).clamp_min(_LEAST)
 
     def comparable_images(self, typicality: Tensor, total: int, fading: float) -> Tensor:
         """How many of `total` training images are at least as strange: the evidence that an image deserves.
