@@ -103,7 +103,7 @@ class _Call(NamedTuple):
     """One module at work."""
 
     name: str
-    module: nn.Module
+    module: Any
     input: Any
     output: Any
 

@@ -38,7 +38,7 @@ class Predictor:
     """From features to Dirichlet parameters.
 
     The losses set the amount of evidence by their hyper-parameters; only the features know how much of the like was
-    seen. So the head says which class, by its calibrated expected probability p, and the density how much evidence,
+    seen. So the head says which class, by the calibrated shares p of its evidence, and the density how much evidence,
     m comparable training images: alpha = 1 + K m p, vacuity 1 / (1 + m) (the form of natural posterior networks,
     arXiv 2105.04471).
     """
@@ -71,21 +71,20 @@ class Predictor:
             raise UserError(f"{len(features)} validation images are too few to calibrate anything; give many more")
         density = FeatureDensity.fit(moments)
         familiarity = Familiarity.fit(_signs(density, baseline, features, embedding))
-        calibrated = head.calibrated(features, labels)
+        from_density = evidence_from is EvidenceFrom.DENSITY
+        calibrate = head.with_calibrated_shares if from_density else head.with_calibrated_alpha
         images = int(moments.counts.sum())
-        return cls(calibrated, baseline, density, familiarity, images, fading, evidence_from)
+        return cls(calibrate(features, labels), baseline, density, familiarity, images, fading, evidence_from)
 
     def __call__(self, features: Tensor, embedding: Tensor) -> Predictions:
         """Predictions for features (N, D) and embeddings (N, E)."""
-        import uncertainty_loss as ul
-
         head_alpha = self.head.alpha(features)
         signs = _signs(self.density, self.baseline, features, embedding)
         typicality = self.familiarity.typicality(self.familiarity.score(signs))
         if self.evidence_from is EvidenceFrom.HEAD:
             return Predictions(head_alpha, self.head.prior, head_alpha, typicality)
         count = self.familiarity.comparable_images(typicality, self.images, self.fading)
-        evidence = head_alpha.shape[1] * count[:, None] * ul.expected_probability(head_alpha)
+        evidence = head_alpha.shape[1] * count[:, None] * self.head.shares(features)
         return Predictions(1 + evidence, 1.0, head_alpha, typicality)
 
 
