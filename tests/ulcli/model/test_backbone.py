@@ -12,7 +12,7 @@ from ulcli.model.backbone import Backbone
 
 
 def find(network, shape=(3, 32, 32)):
-    return Backbone.find_head("mine", None, network, shape)
+    return Backbone.take_apart("mine", None, network, shape)
 
 
 def images(shape=(3, 32, 32), n=3):
@@ -85,7 +85,7 @@ def test_the_classifier_is_found_and_reads_the_features(name):
     network = make()
     backbone = find(network)
     assert backbone.head == head
-    features = backbone.features(images())
+    features = backbone(images()).features
     classifier = backbone.own_classifier()
     assert features.dtype == torch.float32
     with torch.no_grad():
@@ -112,19 +112,20 @@ def test_without_a_linear_classifier_the_outputs_are_the_features(name):
     assert backbone.head is None
     assert backbone.own_classifier() is None
     with torch.no_grad():
-        torch.testing.assert_close(backbone.features(images()), network(images()))
+        torch.testing.assert_close(backbone(images()).features, network(images()))
 
 
 def test_a_network_comes_out_frozen_and_in_evaluation_mode():
     backbone = find(Vit().train())
     assert not backbone.network.training
     assert not any(parameter.requires_grad for parameter in backbone.network.parameters())
-    assert torch.equal(backbone.features(images()), backbone.features(images()))
+    assert torch.equal(backbone(images()).features, backbone(images()).features)
 
 
 def test_watching_leaves_no_hook_behind():
-    backbone = find(Vit())
-    backbone.features(images())
+    backbone = find(models.squeezenet1_1(num_classes=3))
+    assert backbone.taps
+    backbone(images())
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in backbone.network.modules())
 
 
@@ -139,16 +140,17 @@ def test_the_classifier_is_a_copy():
 
 def test_features_do_not_depend_on_the_batch():
     backbone = find(models.resnet18(num_classes=4))
-    together = backbone.features(images(n=5))
-    one_by_one = torch.cat([backbone.features(image[None]) for image in images(n=5)])
-    torch.testing.assert_close(together, one_by_one, rtol=1e-4, atol=1e-5)
+    together = backbone(images(n=5))
+    one_by_one = [backbone(image[None]) for image in images(n=5)]
+    for whole, parts in zip(together, zip(*one_by_one, strict=True), strict=True):
+        torch.testing.assert_close(whole, torch.cat(parts), rtol=1e-4, atol=1e-5)
 
 
 def test_features_of_a_network_in_half_precision():
     network = nn.Sequential(nn.Flatten(), nn.Linear(3072, 4), nn.ReLU(), nn.Linear(4, 3))
     backbone = find(network)
     backbone.network.bfloat16()
-    assert backbone.features(images().bfloat16()).dtype == torch.float32
+    assert backbone(images().bfloat16()).features.dtype == torch.float32
     assert backbone.own_classifier().weight.dtype == torch.float32
 
 
@@ -180,23 +182,24 @@ def test_the_digest_tells_networks_apart():
     counted = copy.deepcopy(network)
     counted[1].num_batches_tracked += 1
     backbones = [
-        Backbone("a", None, network, "3"),
-        Backbone("a", None, network, "2"),
-        Backbone("a", None, network, None),
-        Backbone("b", None, network, "3"),
-        Backbone("a", None, changed, "3"),
-        Backbone("a", None, counted, "3"),
+        Backbone("a", None, network, "3", ()),
+        Backbone("a", None, network, "2", ()),
+        Backbone("a", None, network, None, ()),
+        Backbone("a", None, network, "3", ("0",)),
+        Backbone("b", None, network, "3", ()),
+        Backbone("a", None, changed, "3", ()),
+        Backbone("a", None, counted, "3", ()),
     ]
     assert len({backbone.digest() for backbone in backbones}) == len(backbones)
-    assert backbones[0].digest() == Backbone("a", None, copy.deepcopy(network), "3").digest()
+    assert backbones[0].digest() == Backbone("a", None, copy.deepcopy(network), "3", ()).digest()
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_on_a_gpu():
     backbone = find(models.resnet18(num_classes=4))
-    expected = backbone.features(images())
+    expected = backbone(images()).features
     backbone.network.cuda()
-    got = backbone.features(images().cuda())
+    got = backbone(images().cuda()).features
     assert got.device.type == "cpu"
     torch.testing.assert_close(got, expected, rtol=1e-2, atol=1e-2)
     assert backbone.own_classifier().weight.device.type == "cpu"

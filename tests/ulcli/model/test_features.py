@@ -32,7 +32,7 @@ class Counting(nn.Module):
 
 @pytest.fixture
 def backbone():
-    found = Backbone.find_head("mine", None, Counting(), TRANSFORM.shape)
+    found = Backbone.take_apart("mine", None, Counting(), TRANSFORM.shape)
     found.network.seen = 0
     return found
 
