@@ -262,7 +262,7 @@ def _evaluate(
             help="Measure on worse copies too: blur, noise, contrast, rotation, inversion, jpeg. Repeatable.",
         ),
     ] = None,
-    bootstrap: Annotated[int, typer.Option(min=0, help="Resamples for the 95% intervals; 0 for none.")] = 500,
+    bootstrap: Annotated[int, typer.Option(min=0, help="Resamples for the 95% intervals; 0 for none.")] = 200,
     seed: Annotated[int, typer.Option(help="Seed of the resamples.")] = 0,
     form: FormatOption = None,
     output: OutputOption = None,

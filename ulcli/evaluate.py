@@ -56,7 +56,7 @@ class EvaluateSettings:
     shifts: Sequence[Shift] = ()
     require: Sequence[Condition] = ()
     places: Places | None = None  # None: where the training data lay
-    bootstrap: int = 500  # resamples for the intervals; 0 for none
+    bootstrap: int = 200  # resamples for the intervals; 0 for none
     seed: int = 0
     device: str = "cpu"
     batch_size: int = 64

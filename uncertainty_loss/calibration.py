@@ -296,7 +296,7 @@ def selective_sample_size(target_accuracy: float, confidence: float = 0.95) -> i
 
 
 def _conformal_rank(n: int, rate: float) -> int:
-    # (1 - rate) may come out a hair above its true value, which would lift k by one: 0.7 * 10 = 7.000000000000001.
+    # (1 - rate) may come out a hair above its true value, which would lift k by one: 10 (1 - 0.7) = 3.0000000000000004.
     return math.ceil((n + 1) * (1 - rate) - 1e-9)
 
 

@@ -129,7 +129,8 @@ def test_the_sample_size_is_the_first_that_gives_a_threshold():
 
 def test_conformal_thresholds_by_hand():
     scores = torch.tensor([5.0, 1.0, 4.0, 2.0, 3.0, 6.0, 9.0, 8.0, 7.0])
-    assert conformal_threshold(scores, 0.3) == 7  # (9 + 1) 0.7 is a hair above 7 in floating point
+    assert conformal_threshold(scores, 0.3) == 7
+    assert conformal_threshold(scores, 0.7) == 3  # (9 + 1) (1 - 0.7) is a hair above 3 in doubles
     assert conformal_threshold(scores, 0.1) == 9
     assert conformal_threshold(scores, 0.09) == math.inf
     assert conformal_threshold(torch.zeros(0), 0.5) == math.inf
@@ -224,8 +225,15 @@ def test_aps_scores_are_the_classes_up_to_one():
 
 def test_aps_tells_certain_predictions_apart():
     # The sum of the probabilities up to the second class rounds to 1 in both images.
-    p = torch.tensor([[1 - 1e-9, 1e-9 - 1e-18, 1e-18], [1 - 1e-9, 1e-9 - 1e-20, 1e-20]], dtype=torch.float64)
+    p = torch.tensor([[0.7, 0.3, 1e-18], [0.7, 0.3, 1e-20]], dtype=torch.float64)
     assert aps_sets(p, -1e-19).tolist() == [[True, True, False], [True, False, False]]
+
+
+def test_a_class_joins_with_a_random_part_of_its_probability():
+    p = torch.tensor([[0.6, 0.3, 0.1]], dtype=torch.float64).expand(4000, 3)
+    shares = aps_sets(p, -0.25, seed=0).double().mean(0)
+    # 0.1 + 0.3 V reaches .25 for half of the V in [0, 1]; 0.1 V never does, and 0.4 + 0.6 V always.
+    assert shares.tolist() == pytest.approx([1, 0.5, 0], abs=0.03)
 
 
 def test_random_parts_come_from_the_seed():
@@ -293,6 +301,13 @@ def test_the_sample_size_is_the_first_that_can_keep_the_promise(target, confiden
     right = torch.ones(n, dtype=torch.bool)
     assert selective_threshold(torch.rand(n), right, target, confidence) == math.inf
     assert selective_threshold(torch.rand(n - 1), right[1:], target, confidence) is None
+
+
+def test_the_score_that_sets_the_threshold_does_not_count_as_evidence():
+    # With one error 236 predictions bear out .98, 235 do not. The first error is at rank 236, more follow.
+    assert binom.cdf(1, 236, 0.02) <= 0.05 < binom.cdf(1, 235, 0.02)
+    u = torch.arange(297.0)
+    assert selective_threshold(u, u < 235, 0.98) == 234
 
 
 def test_a_threshold_among_ties_counts_all_of_them():

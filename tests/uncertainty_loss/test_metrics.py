@@ -206,6 +206,7 @@ def test_accuracy_at_coverage(coverage):
 
 def test_accuracy_at_coverage_takes_ties_in_even_shares():
     assert metrics.accuracy_at_coverage([1, 1, 1, 1], [1, 1, 1, 0], 0.5) == pytest.approx(0.75)
+    assert metrics.accuracy_at_coverage(-np.arange(25.0), np.arange(25) < 7, 0.28) == 1  # 0.28 * 25 > 7 in doubles
     # An infinite confidence has a rank as well.
     assert metrics.accuracy_at_coverage([np.inf, 1, 1, 0], [1, 1, 0, 0], 0.5) == pytest.approx(0.75)
 
@@ -277,7 +278,7 @@ def test_ood_scores_as_torchmetrics_has_them():
 
 
 def test_the_two_conventions_differ():
-    familiar, strange = np.arange(100.0), np.r_[np.full(90, 1000.0), np.full(10, 50.5)]
+    familiar, strange = np.arange(100.0), np.r_[np.full(85, 1000.0), np.full(5, 94.5), np.full(10, 50.5)]
     figures = metrics.ood_scores(familiar, strange)
     assert figures["fpr95"] == pytest.approx(0.49)  # to catch 95 strange ones the limit must fall to 50.5
     assert figures["fpr95_in"] == pytest.approx(0.10)  # 95 familiar ones lie up to 94, and so do 10 strange ones

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -51,7 +51,11 @@ def classification(
 ) -> dict[str, Estimate]:
     """Accuracy, NLL, Brier score and the calibration errors of predictions (N, K)."""
     replicates = metrics.classification_replicates(probabilities, labels, draws.counts)
-    return {name: Estimate.of(each, centred=name in _LIFTED) for name, each in replicates.items()}
+    estimates = {name: Estimate.of(each, centred=name in _LIFTED) for name, each in replicates.items()}
+    for name in _LIFTED:
+        low = estimates[name].low
+        estimates[name] = replace(estimates[name], low=None if low is None else max(low, 0.0))
+    return estimates
 
 
 def selective(probabilities: NDArray[np.float64], labels: NDArray[np.int64], draws: Resamples) -> dict[str, Estimate]:

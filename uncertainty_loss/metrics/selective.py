@@ -165,7 +165,7 @@ class _RiskCoverage:
     def accuracy_at(self, coverage: float) -> Array:
         if not 0 < coverage <= 1:
             raise ValueError(f"expected a coverage in (0, 1], got {coverage}")
-        k = np.ceil(coverage * self.n - 1e-9)  # 0.7 * 10 is a hair above 7
+        k = np.ceil(coverage * self.n - 1e-9)  # 0.28 * 25 is a hair above 7
         accuracies: Array = 1 - share_reached(np.array([k]), self.covered, self.errors)[0] / k
         return accuracies
 

@@ -85,6 +85,9 @@ def test_contrast_keeps_the_mean_and_inversion_turns_every_pixel():
     assert flat.mean((0, 1)) == pytest.approx(before.mean((0, 1)), abs=0.5)
     assert flat.std() < 0.2 * before.std() + flat.mean((0, 1)).std() + 1
     np.testing.assert_array_equal(np.asarray(Shifted(images, "inversion", 5).load(0)), 255 - before)
+    part = np.asarray(Shifted(images, "inversion", 2).load(0))  # two fifths of 40 columns
+    np.testing.assert_array_equal(part[:, :16], 255 - before[:, :16])
+    np.testing.assert_array_equal(part[:, 16:], before[:, 16:])
 
 
 def test_corners_that_a_rotation_bares_have_the_colour_of_the_border():
