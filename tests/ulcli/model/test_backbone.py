@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torchvision import models
 
+import uncertainty_loss as ul
 from ulcli.errors import UserError
 from ulcli.model.backbone import Backbone
 
@@ -113,6 +114,69 @@ def test_without_a_linear_classifier_the_outputs_are_the_features(name):
     assert backbone.own_classifier() is None
     with torch.no_grad():
         torch.testing.assert_close(backbone(images()).features, network(images()))
+
+
+class Lenet(nn.Module):
+    """One pooling layer for all resolutions, as many write it."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Conv2d(1, 6, 5), nn.Conv2d(6, 16, 5)
+        self.pool = nn.MaxPool2d(2)
+        self.fc = nn.Linear(16 * 16, 10)
+
+    def forward(self, x):
+        x = self.pool(self.second(self.pool(self.first(x)).relu())).relu()
+        return self.fc(x.flatten(1))
+
+
+class Windows(nn.Module):
+    """Attention over windows, which come in a batch of their own."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.attention, self.fc = nn.Conv2d(3, 4, 3, padding=1), nn.Softmax(-1), nn.Linear(4, 3)
+
+    def forward(self, x):
+        x = self.stem(x)
+        self.attention(torch.cat([x[:, :, :8, :8], x[:, :, 8:, 8:]]))
+        return self.fc(x.mean((2, 3)))
+
+
+TAPS = {
+    "resnet18": (lambda: models.resnet18(num_classes=3), (3, 64, 64), ("layer1", "layer2", "layer3", "layer4")),
+    "one pooling layer": (Lenet, (1, 28, 28), ("first", "second", "pool")),
+    "windows": (Windows, (3, 16, 16), ("stem",)),
+    "no layer with a map": (
+        lambda: nn.Sequential(nn.Flatten(), nn.Linear(12, 5), nn.ReLU(), nn.Linear(5, 3)),
+        (3, 2, 2),
+        (),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TAPS)
+def test_the_last_layer_at_each_resolution_is_tapped(name):
+    make, shape, taps = TAPS[name]
+    torch.manual_seed(3)
+    network = make()
+    backbone = find(network, shape)
+    assert backbone.taps == taps
+    x = images(shape)
+    seen = {}
+    for tap in taps:
+        network.get_submodule(tap).register_forward_hook(lambda _, __, out, tap=tap: seen.update({tap: out.clone()}))
+    features, embedding = backbone(x)
+    parts = [ul.embed([ul.pool_map(seen[tap])], 512) for tap in taps]
+    torch.testing.assert_close(embedding, torch.cat([*parts, ul.embed([features], 1024)], 1))
+    assert embedding.dtype == torch.float32
+    with torch.no_grad():
+        torch.testing.assert_close(backbone.own_classifier()(features).float(), network(x), rtol=1e-4, atol=1e-5)
+
+
+def test_wide_layers_are_bounded():
+    backbone = find(nn.Sequential(nn.Conv2d(3, 200, 3), nn.Flatten(), nn.Linear(200 * 36, 3)), (3, 8, 8))
+    assert backbone(images((3, 8, 8))).embedding.shape == (3, 512 + 1 + 1024 + 1)
 
 
 def test_a_network_comes_out_frozen_and_in_evaluation_mode():
