@@ -250,6 +250,7 @@ def _cholesky(covariance: Tensor) -> Tensor:
     # What float32 features resolve; and where they do not vary at all, what keeps whitened ones finite.
     floor = float(torch.finfo(torch.float32).eps * covariance.diagonal().mean().clamp_min(1e-11))
     while True:
+        factor: Tensor
         factor, failed = torch.linalg.cholesky_ex(covariance + floor * torch.eye(len(covariance)))
         if not failed:
             return factor

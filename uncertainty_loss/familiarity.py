@@ -61,7 +61,10 @@ class Familiarity:
         return _score(signs.double(), self.mean, self.std, self.pair_std)
 
     def typicality(self, score: Tensor) -> Tensor:
-        """Share of familiar images with at least this score, in (0, 1], strictly falling; shape (N,), double."""
+        """Share of familiar images with at least this score, shape (N,), double.
+
+        It falls strictly from the smallest validation score on, where it is n / (n + 1), until it underflows to 0.
+        """
         count = len(self.scores)
         place = torch.searchsorted(self.scores, score).clamp(1, count - 1)
         low, high = self.scores[place - 1], self.scores[place]
@@ -81,7 +84,7 @@ class Familiarity:
                 on none at all however large the training set. The share of images that one is ready to flag.
 
         Returns:
-            m of shape (N,), 0 < m <= total. With alpha = 1 + K m p the vacuity is 1 / (1 + m) for any K.
+            m of shape (N,), 0 <= m <= total. With alpha = 1 + K m p the vacuity is 1 / (1 + m) for any K.
         """
         return total * typicality * (typicality / fading).clamp(max=1.0)
 
