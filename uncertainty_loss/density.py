@@ -151,11 +151,13 @@ class FeatureDensity:
     """
 
     def __init__(self, centre: Tensor, whiten: Tensor, axes: Tensor, means: Tensor, between: Tensor) -> None:
-        self.centre = centre  # (D,), the overall mean
-        self.whiten = whiten  # (D, D): (x - centre) @ whiten has within-class covariance 1
-        self.axes = axes  # (D, r): where class means differ, r <= K - 1
-        self.means = means  # (K', r): class means in those axes, of the classes that were seen
-        self.between = between  # (r,): between-class variance along them
+        # Kept in single precision, used in double: thousands of terms add up in a distance, and single precision
+        # would add them up in another way for every size of batch.
+        self.centre = centre.double()  # (D,), the overall mean
+        self.whiten = whiten.double()  # (D, D): (x - centre) @ whiten has within-class covariance 1
+        self.axes = axes.double()  # (D, r): where class means differ, r <= K - 1
+        self.means = means.double()  # (K', r): class means in those axes, of the classes that were seen
+        self.between = between.double()  # (r,): between-class variance along them
 
     @classmethod
     def fit(cls, moments: Moments) -> FeatureDensity:
@@ -177,13 +179,9 @@ class FeatureDensity:
         whiten = torch.linalg.solve_triangular(factor, identity, upper=False).T
         whitened = (means - centre) @ whiten
         variances, axes = _principal_axes(whitened, share)
-        return cls(
-            centre,
-            whiten.float(),
-            axes.float(),
-            (whitened @ axes).float(),
-            variances.float(),
-        )
+        # Rounded as it is stored, so that a model gives the same before it is saved and after it is loaded.
+        parts = (centre, whiten, axes, whitened @ axes, variances)
+        return cls(*(part.float() for part in parts))
 
     def score(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Distance and relative distance; higher is less familiar.
@@ -192,14 +190,14 @@ class FeatureDensity:
             features: Shape (N, D), from `embed`.
 
         Returns:
-            Two tensors of shape (N,), in float32.
+            Two tensors of shape (N,), in double.
 
         Raises:
             ValueError: The features are not as wide as those that the density was fitted on.
         """
         if features.dim() != 2 or features.shape[1] != len(self.centre):
             raise ValueError(f"expected features (N, {len(self.centre)}), got {tuple(features.shape)}")
-        whitened = (features.float() - self.centre) @ self.whiten
+        whitened = (features.double() - self.centre) @ self.whiten
         along = whitened @ self.axes
         # Neither by |a|^2 - 2ab + |b|^2 nor by |whitened|^2 - |along|^2: far apart classes would make these cancel.
         nearest = torch.cdist(along, self.means, compute_mode="donot_use_mm_for_euclid_dist").square().amin(1)
@@ -208,7 +206,7 @@ class FeatureDensity:
 
     def state_dict(self) -> dict[str, Tensor]:
         """Tensors that `from_state_dict` restores."""
-        return {name: getattr(self, name) for name in ("centre", "whiten", "axes", "means", "between")}
+        return {name: getattr(self, name).float() for name in ("centre", "whiten", "axes", "means", "between")}
 
     @classmethod
     def from_state_dict(cls, state: Mapping[str, Tensor]) -> FeatureDensity:

@@ -10,6 +10,8 @@ from torch import Tensor
 
 _KEPT = 10_000  # validation scores kept at most; the survival function between their ranks is interpolated
 
+_LEAST = 1e-12  # typicality; how much further out an image lies is beyond any extrapolation
+
 
 class Familiarity:
     """A familiarity score, and its distribution over images of the training kind.
@@ -63,7 +65,7 @@ class Familiarity:
     def typicality(self, score: Tensor) -> Tensor:
         """Share of familiar images with at least this score, shape (N,), double.
 
-        It falls strictly from the smallest validation score on, where it is n / (n + 1), until it underflows to 0.
+        It falls from the least strange validation image on, n / (n + 1), until it rests at 1e-12.
         """
         count = len(self.scores)
         place = torch.searchsorted(self.scores, score).clamp(1, count - 1)
@@ -72,7 +74,7 @@ class Familiarity:
         body = (count - (place - 1 + between)) / (count + 1)
         excess = (score - self.scores[self._knot]).clamp_min(0) / self._scale
         tail = torch.exp(-excess) if self._shape < 1e-9 else (1 + self._shape * excess) ** (-1 / self._shape)
-        return torch.where(excess > 0, (count - self._knot) / (count + 1) * tail, body)
+        return torch.where(excess > 0, (count - self._knot) / (count + 1) * tail, body).clamp_min(_LEAST)
 
     def comparable_images(self, typicality: Tensor, total: int, fading: float) -> Tensor:
         """How many of `total` training images are at least as strange: the evidence that an image deserves.

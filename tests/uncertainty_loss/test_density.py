@@ -60,7 +60,7 @@ def explicit(features, labels, test):
 
 def assert_scores(got, expected, rtol=2e-5):
     for each, reference in zip(got, expected, strict=True):
-        assert each.dtype == torch.float32
+        assert each.dtype == torch.float64
         reference = np.asarray(reference)
         np.testing.assert_allclose(each, reference, rtol=rtol, atol=rtol * np.abs(reference).max())
 

@@ -94,4 +94,4 @@ def _signs(density: FeatureDensity, baseline: Linear, features: Tensor, embeddin
 
     distance, relative = density.score(embedding)
     energy = -baseline(features).logsumexp(1)
-    return torch.stack([distance.double(), relative.double(), energy], 1)
+    return torch.stack([distance, relative, energy], 1)
