@@ -30,6 +30,8 @@ def pool_map(activation: Tensor) -> Tensor:
         >>> pool_map(torch.ones(2, 3, 8, 8)).shape
         torch.Size([2, 18])
     """
+    if activation.dtype in (torch.float16, torch.bfloat16):
+        return pool_map(activation.float()).to(activation.dtype)  # squares would overflow, and differences cancel
     flat = activation.flatten(2)
     quadrants = torch.nn.functional.adaptive_avg_pool2d(activation, 2).flatten(1)
     mean = flat.mean(2)
@@ -71,8 +73,9 @@ def embed(blocks: Sequence[Tensor], limit: int | None = None) -> Tensor:
 class Moments:
     """Counts, sums and products of embedded features by class: all that a `FeatureDensity` is made of.
 
-    Batches come in any size and order; the features themselves are not kept. Sums are in double, about the first
-    batch's mean, so that nothing cancels; products of a batch are in single precision.
+    Batches come in any size and order; the features themselves are not kept. Sums are in double; products of a batch
+    are in single precision, about the mean of each class in the first batch that has it: about one mean for all,
+    classes that lie far apart would leave nothing but rounding errors of the spread within them.
 
     Args:
         num_classes: K; labels lie in 0..K-1.
@@ -80,7 +83,7 @@ class Moments:
 
     def __init__(self, num_classes: int) -> None:
         self.num_classes = num_classes
-        self.shift: Tensor | None = None  # (D,)
+        self.shift: Tensor | None = None  # (K, D), near the class means
         self.counts = torch.zeros(num_classes, dtype=torch.float64)
         self.sums = torch.zeros(num_classes, 0, dtype=torch.float64)  # (K, D)
         self.products = torch.zeros(0, 0, dtype=torch.float64)  # (D, D)
@@ -103,13 +106,18 @@ class Moments:
             return
         size = features.shape[1]
         if self.shift is None:
-            self.shift = features.float().mean(0)
+            self.shift = torch.zeros(self.num_classes, size)
             self.sums = torch.zeros(self.num_classes, size, dtype=torch.float64)
             self.products = torch.zeros(size, size, dtype=torch.float64)
-        if size != len(self.shift):
-            raise ValueError(f"expected {len(self.shift)} features as in the batches before, got {size}")
-        centred = features.float() - self.shift
-        self.counts += torch.bincount(labels, minlength=self.num_classes)
+        if size != self.shift.shape[1]:
+            raise ValueError(f"expected {self.shift.shape[1]} features as in the batches before, got {size}")
+        counts = torch.bincount(labels, minlength=self.num_classes)
+        new = (self.counts == 0) & (counts > 0)
+        if new.any():
+            sums = torch.zeros(self.num_classes, size).index_add_(0, labels, features.float())
+            self.shift[new] = sums[new] / counts[new, None]
+        centred = features.float() - self.shift[labels]
+        self.counts += counts
         self.sums.index_add_(0, labels, centred.double())
         self.products += centred.T @ centred
 
@@ -156,23 +164,23 @@ class FeatureDensity:
         """The density of everything that `moments` took in.
 
         Raises:
-            ValueError: Nothing was taken in.
+            ValueError: Nothing was taken in, or features that are not finite.
         """
         if moments.shift is None:
             raise ValueError("expected moments of at least one batch")
         total = moments.counts.sum()
         seen = moments.counts > 0
-        means = moments.sums[seen] / moments.counts[seen, None]
+        offsets = moments.sums[seen] / moments.counts[seen, None]
+        means = moments.shift[seen] + offsets
         share = moments.counts[seen] / total
-        centre = share @ means
-        within = _shrink(moments.products / total - (means.T * share) @ means, int(total))
-        factor = torch.linalg.cholesky(within)
-        identity = torch.eye(len(within), dtype=torch.float64)
+        centre = (share @ means).float()
+        factor = _cholesky(_shrink(moments.products / total - (offsets.T * share) @ offsets, int(total)))
+        identity = torch.eye(len(factor), dtype=torch.float64)
         whiten = torch.linalg.solve_triangular(factor, identity, upper=False).T
         whitened = (means - centre) @ whiten
         variances, axes = _principal_axes(whitened, share)
         # Rounded as it is stored, so that a model gives the same before it is saved and after it is loaded.
-        parts = (moments.shift + centre, whiten, axes, whitened @ axes, variances)
+        parts = (centre, whiten, axes, whitened @ axes, variances)
         return cls(*(part.float() for part in parts))
 
     def score(self, features: Tensor) -> tuple[Tensor, Tensor]:
@@ -191,11 +199,10 @@ class FeatureDensity:
             raise ValueError(f"expected features (N, {len(self.centre)}), got {tuple(features.shape)}")
         whitened = (features.double() - self.centre) @ self.whiten
         along = whitened @ self.axes
-        square = along.square()
-        # Not by |a|^2 - 2ab + |b|^2, which cancels.
+        # Neither by |a|^2 - 2ab + |b|^2 nor by |whitened|^2 - |along|^2: far apart classes would make these cancel.
         nearest = torch.cdist(along, self.means, compute_mode="donot_use_mm_for_euclid_dist").square().amin(1)
-        across = whitened.square().sum(1) - square.sum(1)
-        return across + nearest, nearest - square @ (1 / (1 + self.between))
+        across = (whitened - along @ self.axes.T).square().sum(1)
+        return across + nearest, nearest - along.square() @ (1 / (1 + self.between))
 
     def state_dict(self) -> dict[str, Tensor]:
         """Tensors that `from_state_dict` restores."""
@@ -214,9 +221,11 @@ class FeatureDensity:
 
 def _sketch(x: Tensor, size: int) -> Tensor:
     """Sum groups of shuffled, randomly signed columns."""
-    # A multiplicative hash of the column's number (Knuth) and not torch's generator, whose numbers may change with
-    # its version: a model file must mean the same tomorrow.
-    hashed = torch.arange(x.shape[1], device=x.device) * 2654435761 % 2**32
+    # A hash of the column's number, and not torch's generator, whose numbers may change with its version: a model
+    # file must mean the same tomorrow. One multiplication would not do, it leaves the signs in a pattern.
+    hashed = torch.arange(1, x.shape[1] + 1, device=x.device)
+    for _ in range(3):
+        hashed = (hashed >> 16 ^ hashed) * 0x45D9F3B % 2**32
     signs = (1 - 2 * ((hashed >> 15) & 1)).to(x.dtype)
     group = hashed.argsort().argsort() % size
     return x.new_zeros(len(x), size).index_add_(1, group, x * signs)
@@ -225,13 +234,25 @@ def _sketch(x: Tensor, size: int) -> Tensor:
 def _shrink(covariance: Tensor, count: int) -> Tensor:
     """Oracle-approximating shrinkage (Chen et al. 2010, eq. 23) towards the mean variance times the identity."""
     size = len(covariance)
-    level = covariance.trace() / size
-    power = covariance.square().mean()
-    excess = (count + 1) * (power - level.square() / size)
-    # Features that do not vary at all, or in one way only, leave nothing to weigh: then all is shrunk.
-    weight = ((power + level.square()) / excess).clamp(max=1.0) if excess > 0 else covariance.new_tensor(1.0)
-    floor = torch.finfo(torch.float32).eps * level.clamp_min(1e-30)
-    return (1 - weight) * covariance + (weight * level + floor) * torch.eye(size, dtype=covariance.dtype)
+    trace, power = covariance.trace(), covariance.square().sum()
+    excess = (count + 1 - 2 / size) * (power - trace.square() / size)
+    # Where all features vary alike, or none does, there is nothing to weigh: then all is shrunk.
+    weight = min(float(((1 - 2 / size) * power + trace.square()) / excess), 1.0) if excess > 0 else 1.0
+    return (1 - weight) * covariance + weight * trace / size * torch.eye(size, dtype=covariance.dtype)
+
+
+def _cholesky(covariance: Tensor) -> Tensor:
+    """The lower factor of a covariance that rounding may have left without an inverse."""
+    if not covariance.isfinite().all():
+        raise ValueError("expected finite features")
+    # What float32 features resolve; and where they do not vary at all, what keeps whitened ones finite.
+    floor = float(torch.finfo(torch.float32).eps * covariance.diagonal().mean().clamp_min(1e-11))
+    while True:
+        factor: Tensor
+        factor, failed = torch.linalg.cholesky_ex(covariance + floor * torch.eye(len(covariance)))
+        if not failed:
+            return factor
+        floor *= 10
 
 
 def _principal_axes(means: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:

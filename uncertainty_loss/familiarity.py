@@ -63,7 +63,10 @@ class Familiarity:
         return _score(signs.double(), self.mean, self.std, self.pair_std)
 
     def typicality(self, score: Tensor) -> Tensor:
-        """Share of familiar images with at least this score, falling from below 1 to 1e-12; shape (N,), double."""
+        """Share of familiar images with at least this score, shape (N,), double.
+
+        It falls from the least strange validation image on, n / (n + 1), until it rests at 1e-12.
+        """
         count = len(self.scores)
         place = torch.searchsorted(self.scores, score).clamp(1, count - 1)
         low, high = self.scores[place - 1], self.scores[place]
@@ -83,7 +86,7 @@ class Familiarity:
                 on none at all however large the training set. The share of images that one is ready to flag.
 
         Returns:
-            m of shape (N,), 0 < m <= total. With alpha = 1 + K m p the vacuity is 1 / (1 + m) for any K.
+            m of shape (N,), 0 <= m <= total. With alpha = 1 + K m p the vacuity is 1 / (1 + m) for any K.
         """
         return total * typicality * (typicality / fading).clamp(max=1.0)
 

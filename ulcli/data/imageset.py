@@ -64,7 +64,7 @@ class Subset(ImageSet):
         return self.parent.load(int(self.indices[index]))
 
     def digest(self) -> str:
-        return hash_parts(self.parent.digest(), self.indices)
+        return hash_parts(self.parent.digest(), self.indices, self.labels, repr(self.classes))
 
 
 def of_classes(images: ImageSet, names: Collection[str], name: str) -> ImageSet:

@@ -52,7 +52,7 @@ class Backbone:
         """Find head and taps by watching two images of `shape` (channels, height, width) pass through a network."""
         network.eval().requires_grad_(False)
         final, calls = _watch(network, shape, arch)
-        return cls(arch, num_classes, network, _classifier_name(final, calls), _tap_names(calls))
+        return cls(arch, num_classes, network, _classifier_name(final, calls), _tap_names(final, calls))
 
     def __call__(self, images: Tensor) -> Activations:
         """One pass of images of shape (N, channels, height, width)."""
@@ -145,14 +145,21 @@ def _classifier_name(final: Tensor, calls: list[_Call]) -> str | None:
     return None
 
 
-def _tap_names(calls: list[_Call]) -> tuple[str, ...]:
+def _tap_names(final: Tensor, calls: list[_Call]) -> tuple[str, ...]:
     """The last module at each spatial resolution, for the deepest few; a rule that needs to know no network."""
     import torch
 
+    # A module that works several times (one pooling layer for all) is read where it finishes last.
+    finished = {call.name: position for position, call in enumerate(calls)}
+    images = len(final)
     last: dict[tuple[int, ...], str] = {}
-    for call in calls:
-        if isinstance(call.output, torch.Tensor) and call.output.dim() == 4 and call.output.shape[2:].numel() > 1:
-            last[tuple(call.output.shape[2:])] = call.name
+    for position, call in enumerate(calls):
+        output = call.output
+        if not isinstance(output, torch.Tensor) or output.dim() != 4 or finished[call.name] != position:
+            continue
+        # Windows of a transformer come in a batch of their own.
+        if len(output) == images and output.shape[2:].numel() > 1:
+            last[tuple(output.shape[2:])] = call.name
     return tuple(last.values())[-_MOST_TAPS:]
 
 

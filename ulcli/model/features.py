@@ -105,7 +105,7 @@ class Extractor:
         }
 
     def _key(self, images: ImageSet, *, for_density: bool) -> str:
-        return hash_parts("features 2", self.backbone.digest(), repr(self.transform), images.digest(), str(for_density))
+        return hash_parts("features 3", self.backbone.digest(), repr(self.transform), images.digest(), str(for_density))
 
 
 def _check_finite(features: Tensor, images: ImageSet) -> None:

@@ -43,14 +43,19 @@ def test_the_figures_of_a_row(scorer, model, digits):
     x = torch.stack([model.transform(digits.load(index)) for index in range(30)])
     with torch.no_grad():
         features = model.backbone.build().network[:-1](x)
-    alpha = np.exp(np.clip(model.head.linear(features).numpy(), -10, 10)) + 1
+    predictor = model.predictor
+    outputs = predictor.head.linear(features).numpy() / predictor.head.temperature
+    head_alpha = np.exp(np.clip(outputs, -10, 10)) + 1
+    p = head_alpha / head_alpha.sum(1, keepdims=True)
     for number, row in enumerate(rows):
-        own, total = alpha[number], alpha[number].sum()
+        comparable = predictor.images * row["typicality"] * min(row["typicality"] / predictor.fading, 1)
+        own = 1 + 10 * comparable * p[number]
+        total = own.sum()
         assert row["path"] == digits.identify(number)
         assert row["label"] == digits.label_name(number)
         assert row["predicted"] == str(own.argmax())
         assert row["error"] is None
-        assert row["vacuity"] == pytest.approx(10 / total, rel=1e-5)
+        assert row["vacuity"] == pytest.approx(10 / total, rel=1e-5) == pytest.approx(1 / (1 + comparable), rel=1e-5)
         assert row["confidence"] == pytest.approx(own.max() / total, rel=1e-5)
         assert row["flagged"] is bool(10 / total > 0.1)
         assert row["reason"] == ("unfamiliar" if row["flagged"] else None)
@@ -61,7 +66,8 @@ def test_the_figures_of_a_row(scorer, model, digits):
 
 
 def test_columns(scorer, digits):
-    words = ["predicted", *MEASURES, "typicality", "flagged", "reason", "error"]
+    words = ["predicted", *MEASURES, "flagged", "reason", "error"]
+    assert list(MEASURES)[-1] == "typicality"
     assert scorer().columns(labelled=False) == ["path", *words]
     assert scorer().columns(labelled=True) == ["path", "label", *words]
     wide = scorer(probs=True, alpha=True)
@@ -102,7 +108,7 @@ def test_an_image_that_cannot_be_read_keeps_its_row(scorer, digits, tmp_path):
         assert rows[number]["vacuity"] == pytest.approx(score(scorer(), digits)[number]["vacuity"], rel=1e-5)
     for row in rows:
         empty = [name for name, value in row.items() if value is None]
-        expected = {"typicality", "reason", "error"} if row["error"] is None else set(row) - {"path", "error"}
+        expected = {"reason", "error"} if row["error"] is None else set(row) - {"path", "error"}
         assert expected - {"reason"} <= set(empty)
         if row["error"] is None:
             assert set(empty) <= expected
@@ -127,7 +133,8 @@ class Divides(nn.Module):
 
 def test_a_network_output_that_is_not_finite(model, digits):
     whole = model.backbone.build()
-    backbone = Backbone("divides", None, Divides(whole.network), f"body.{whole.head}")
+    taps = tuple(f"body.{name}" for name in whole.taps)
+    backbone = Backbone("divides", None, Divides(whole.network), f"body.{whole.head}", taps)
     images = ArraySet("mixed", np.stack([np.asarray(digits.load(0)), np.zeros((8, 8), np.uint8)] * 2))
     rows = score(Scorer(model, backbone, FLAGS), images)
     assert [row["error"] for row in rows] == [None, "the network's output is not finite"] * 2

@@ -32,6 +32,10 @@ def changed(content, path, value):
 
 
 del_ = object()
+CONTENT = (
+    *("backbone", "transform", "classes", "head", "baseline", "density", "familiarity", "evidence"),
+    *("loss", "flags", "sets", "validation", "data", "provenance"),
+)
 
 
 def equal(first, second):
@@ -47,7 +51,7 @@ def test_the_file_is_plain_data_in_the_documented_shape(content):
     assert content["format"] == FORMAT == "uncertainty-loss model"
     assert content["version"] == VERSION == 1
     assert is_model(content)
-    for key in ("backbone", "transform", "classes", "head", "loss", "flags", "validation", "data", "provenance"):
+    for key in CONTENT:
         assert key in content
 
     def plain(value):
@@ -71,9 +75,8 @@ def test_the_network_comes_back(digits_model):
     backbone = model.backbone.build()
     assert not backbone.network.training
     assert not any(parameter.requires_grad for parameter in backbone.network.parameters())
-    features = backbone.features(torch.zeros(2, *model.transform.shape))
-    assert model.head.alpha(features).shape == (2, len(model.classes))
-    assert model.baseline(features).shape == (2, len(model.classes))
+    predictions = model.predictor(*backbone(torch.zeros(2, *model.transform.shape)))
+    assert predictions.alpha.shape == predictions.head_alpha.shape == (2, len(model.classes))
 
 
 @pytest.mark.parametrize(
@@ -98,7 +101,12 @@ def test_the_network_comes_back(digits_model):
         ("transform.crop", 0, "is damaged: ValueError: expected 0 < crop <= resize"),
         ("transform.std", [0.0], "is damaged: ValueError: expected a positive std"),
         ("transform.extra", 1, "is damaged: TypeError"),
-        ("flags.vacuity", float("nan"), "is damaged: ValueError: the threshold is not a number"),
+        ("flags.vacuity", float("nan"), "is damaged: ValueError: a threshold or the temperature is not a number"),
+        ("head.temperature", 0.0, "is damaged: ValueError: a threshold or the temperature is not a number"),
+        ("evidence.from", "tea leaves", "is damaged: ValueError: 'tea leaves' is not a valid EvidenceFrom"),
+        ("density.means", torch.zeros(3), "is damaged: ValueError: expected tensors that fit"),
+        ("familiarity.mean", torch.zeros(2), "is damaged: ValueError: expected mean and std of three signs"),
+        ("sets.aps", del_, "is damaged: KeyError: 'aps'"),
         ("backbone.arch", None, "is damaged: TypeError: the backbone has no name or no weights"),
         ("backbone.state", [], "is damaged: AttributeError"),
         ("backbone.state", {"0.weight": "x"}, "is damaged: TypeError: the backbone has no name or no weights"),
