@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -26,36 +27,24 @@ class Head:
 
     def shares(self, features: Tensor) -> Tensor:
         """What share of the evidence each class has, shape (N, K), in double: which class, whatever the amount."""
-        return _shares(self._evidence_of(self.linear(features)))
+        # No evidence at all, which relu can give, counts as the same for every class.
+        evidence = self._evidence_of(self.linear(features)) + 1e-12
+        return evidence / evidence.sum(1, keepdim=True)
 
-    def with_calibrated_alpha(self, features: Tensor, labels: Tensor) -> Head:
-        """The temperature by which the mean of `alpha` fits labelled validation features (N, D) best."""
-        return self._calibrated(features, labels, self.prior)
+    def calibrated(self, features: Tensor, labels: Tensor, expected: Callable[[Head], Tensor]) -> Head:
+        """This head with the temperature that suits labelled validation features (N, D) best.
 
-    def with_calibrated_shares(self, features: Tensor, labels: Tensor) -> Head:
-        """The temperature by which `shares` fit labelled validation features (N, D) best."""
-        return self._calibrated(features, labels, 0.0)
-
-    def _calibrated(self, features: Tensor, labels: Tensor, prior: float) -> Head:
+        `expected` gives the probabilities (N, K) that are to fit, from a head with another temperature.
+        """
         import uncertainty_loss as ul
 
-        outputs = self.linear(features)
-        if bool((outputs.argmax(1) == labels).all()):
+        if bool((self.linear(features).argmax(1) == labels).all()):
             return self  # nothing was wrong: how much confidence would be too much cannot be seen
-
-        def log_probability(temperature: float) -> Tensor:
-            return _shares(replace(self, temperature=temperature)._evidence_of(outputs) + prior).log()
-
-        return replace(self, temperature=ul.fit_temperature(log_probability, labels))
+        temperature = ul.fit_temperature(lambda t: expected(replace(self, temperature=t)).log(), labels)
+        return replace(self, temperature=temperature)
 
     def _evidence_of(self, outputs: Tensor) -> Tensor:
         import uncertainty_loss as ul
 
         # Inside the evidence function, so that outputs beyond a clamp, which still rank the classes, come back.
         return ul.get_evidence_function(self.evidence)(outputs / self.temperature)
-
-
-def _shares(evidence: Tensor) -> Tensor:
-    # No evidence at all, which relu can give, counts as the same for every class.
-    evidence = evidence + 1e-12
-    return evidence / evidence.sum(1, keepdim=True)

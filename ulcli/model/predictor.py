@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -65,16 +65,20 @@ class Predictor:
         evidence_from: EvidenceFrom,
     ) -> Predictor:
         """From a fitted head, the moments of the training images, and validation images with their labels."""
+        import uncertainty_loss as ul
         from uncertainty_loss import Familiarity, FeatureDensity
 
         if len(features) < 3:
             raise UserError(f"{len(features)} validation images are too few to calibrate anything; give many more")
         density = FeatureDensity.fit(moments)
         familiarity = Familiarity.fit(_signs(density, baseline, features, embedding))
-        from_density = evidence_from is EvidenceFrom.DENSITY
-        calibrate = head.with_calibrated_shares if from_density else head.with_calibrated_alpha
         images = int(moments.counts.sum())
-        return cls(calibrate(features, labels), baseline, density, familiarity, images, fading, evidence_from)
+        raw = cls(head, baseline, density, familiarity, images, fading, evidence_from)
+
+        def expected(candidate: Head) -> Tensor:
+            return ul.expected_probability(replace(raw, head=candidate)(features, embedding).alpha)
+
+        return replace(raw, head=head.calibrated(features, labels, expected))
 
     def __call__(self, features: Tensor, embedding: Tensor) -> Predictions:
         """Predictions for features (N, D) and embeddings (N, E)."""
