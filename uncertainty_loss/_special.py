@@ -146,7 +146,7 @@ def binet(a: Tensor, order: int = 0) -> Tensor:
     # Only second derivatives of trigamma come here. Torch's polygamma is slow, and differentiable for good.
     elementary = math.factorial(order - 2) * a ** (1 - order) + math.factorial(order - 1) / 2 * a**-order
     polygamma: Tensor = torch.polygamma(order - 1, a)
-    return polygamma - (-1) ** order * elementary
+    return polygamma + elementary if order % 2 else polygamma - elementary
 
 
 def apply(function: type[torch.autograd.Function], *arguments: Any) -> Tensor:
@@ -183,25 +183,46 @@ def digamma_difference(a: Tensor, gap: Tensor) -> Tensor:
     return stirling + gap / a / (a + gap)
 
 
+class _Square(torch.autograd.Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor) -> Tensor:
+        return x * x
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        return (grad * x).mul_(2)
+
+
+def square(x: Tensor) -> Tensor:
+    """x², whose derivative takes one new tensor where torch's takes three."""
+    return apply(_Square, x)
+
+
 class _Excess(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
     def forward(evidence: Tensor, large: Tensor, prior: float, base: float) -> Tensor:
         if prior == base == 1:
-            value = _unit_excess(evidence)
-            return value + torch.where(large, 0.0, evidence)
+            return _unit_excess(evidence)
         x, a = evidence + (prior - base), evidence + prior
+        logarithm = _log_ratio(evidence, a, prior, base)
         if prior < 1:
             # One step of the recurrence of Γ: the series below want an argument of at least 1.
-            value = _log_ratio(evidence, a, prior, base) - x / a
+            value = logarithm - x / a
             base, a = base + 1, a + 1
             value = value - (base - 0.5) * torch.log1p(x / base)
         else:
-            value = -(base - 0.5) * _log_ratio(evidence, a, prior, base)
+            value = -(base - 0.5) * logarithm
         start = torch.full((), base, dtype=a.dtype, device=a.device)
-        value = value - x / (2 * a) + x * binet(a, 1) + (binet(start) - binet(a))
-        return value + torch.where(large, 0.0, x)
+        return value - x / (2 * a) + x * binet(a, 1) + (binet(start) - binet(a))
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, float, float], output: Tensor) -> None:
@@ -211,14 +232,15 @@ class _Excess(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
         evidence, large = ctx.saved_tensors
-        return grad * _excess_slope(evidence, large, ctx.prior, ctx.base), None, None, None
+        return _excess_slope(evidence, large, ctx.prior, ctx.base).mul_(grad), None, None, None
 
 
 def _unit_excess(evidence: Tensor) -> Tensor:
     # Every term is proportional to the evidence, so that a thousand classes without any add up to nothing.
-    t = (evidence + 1).reciprocal()
-    s = evidence * t
-    value = _polynomial(_UNIT[evidence.dtype], t).mul_(s).sub_(0.5).mul_(s)
+    t = (evidence + 1).reciprocal_()
+    value = _polynomial(_UNIT[evidence.dtype], t)
+    s = t.mul_(evidence)
+    value.mul_(s).sub_(0.5).mul_(s)
     return value.add_(torch.log1p(evidence), alpha=-0.5)
 
 
@@ -232,38 +254,43 @@ def _log_ratio(evidence: Tensor, a: Tensor, prior: float, base: float) -> Tensor
 
 
 def _excess_slope(evidence: Tensor, large: Tensor, prior: float, base: float) -> Tensor:
-    """x ψ′(a), less 1 where large; x = a - base."""
-    x, a = evidence + (prior - base), evidence + prior
-    step: Tensor | float = 0.0
+    """x ψ′(a) where not large, x ψ′(a) - 1 where large; x = a - base."""
+    x = evidence if prior == base else evidence + (prior - base)
+    a = evidence + prior
+    step = None
     if prior < 1:
         step = x / a.square()
         base, a = base + 1, a + 1
     t = a.reciprocal()
-    direct = x * (1 + t / 2)
-    # x ψ′(a) - 1 with the 1 taken off on paper.
-    reduced = (0.5 - base) - base / 2 * t
-    return x * binet(a, 2) + t * torch.where(large, reduced, direct) + step
+    direct = (t * 0.5).add_(1).mul_(x)
+    # What is left of direct after t · direct - 1, worked out on paper.
+    reduced = (t * (-base / 2)).add_(0.5 - base)
+    slope = torch.where(large, reduced, direct).mul_(t).add_(binet(a, 2).mul_(x))
+    return slope if step is None else slope.add_(step)
 
 
 def excess(evidence: Tensor, large: Tensor, prior: float = 1.0, base: float = 1.0) -> Tensor:
-    """A class's part in a KL divergence: log Γ(b) - log Γ(a) + (a - b) ψ(a), less a - b where `large`.
+    """A class's part in a KL divergence: D - (a - b), D = log Γ(b) - log Γ(a) + (a - b) ψ(a).
 
-    Here a = evidence + prior and b = base. It is the Bregman divergence of log Γ, and
+    Here a = evidence + prior, b = base.
+    D is the Bregman divergence of log Γ, and the divergence of two Dirichlets is
 
         KL(Dir(α) ‖ Dir(β)) = Σ_k D(β_k, α_k) - D(Σ β, Σ α).
 
-    D grows like a - b; those linear parts cancel exactly between the sum and its last term, and would take
-    the digits of a confident prediction with them. With the same flag `large` on both sides they never arise.
-    Without evidence it is the other way round, the flag off is precise. A good flag is total evidence > Σ β.
+    D grows like a - b. Those linear parts cancel between the sum and what is taken off it, and would take the
+    digits of much evidence with them, so they are left out. Of the derivative that is right for much
+    evidence, where it goes to zero; for little, where the full derivative does, the linear part stays in.
+    Which of the two a row is, `large` says, the same for all its classes and for their total.
 
     Args:
         evidence: Any shape, evidence + prior > 0.
-        large: Booleans that broadcast to evidence.
+        large: Booleans that broadcast to evidence; a good choice is total evidence > Σ β.
         prior: a - evidence; below 1 costs one more logarithm.
         base: b > 0.
 
     Returns:
-        The shape of evidence; zero where a = b.
+        The shape of evidence; zero where a = b. For the derivative, x ψ′(a) - 1 where large, x ψ′(a)
+        elsewhere, x = a - b: only Σ_k excess(e_k) - excess(Σ e) has a meaning by itself.
 
     Example:
         >>> e = torch.tensor([[2.0, 0.5, 0.0]])

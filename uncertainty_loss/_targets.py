@@ -80,8 +80,7 @@ class _IndexSplit(Split):
         self.evidence = evidence
         self.valid = index != ignore_index
         self.index = index.where(self.valid, 0)
-        self.own, self.wrong = apply(_TakeOut, evidence, self.index.unsqueeze(1))
-        self.rest = self.wrong.sum(1, keepdim=True)
+        self.own, self.wrong, self.rest = apply(_TakeOut, evidence, self.index.unsqueeze(1))
         self.weight = None if weight is None else weight.to(evidence.dtype)[self.index].where(self.valid, 0.0)
 
     def one_hot(self, label_smoothing: float) -> Tensor:
@@ -104,23 +103,33 @@ class _IndexSplit(Split):
 
 
 class _TakeOut(torch.autograd.Function):
-    """Evidence of the true class, (N, 1, ...), and evidence with zero in its place, (N, C, ...)."""
+    """Evidence of the true class; evidence with zero in its place; and the sum of that."""
 
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(evidence: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(evidence: Tensor, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         own = evidence.gather(1, index)
-        return own, _put(evidence, index, torch.zeros_like(own))
+        wrong = _put(evidence, index, torch.zeros_like(own))
+        return own, wrong, wrong.sum(1, keepdim=True)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: tuple[Tensor, Tensor]) -> None:
-        ctx.save_for_backward(inputs[1])
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: tuple[Tensor, ...]) -> None:
+        evidence, index = inputs
+        ctx.save_for_backward(index)
+        ctx.shape = evidence.shape
+        ctx.set_materialize_grads(False)
 
     @staticmethod
-    def backward(ctx: Any, grad_own: Tensor, grad_wrong: Tensor) -> tuple[Tensor, None]:
+    def backward(
+        ctx: Any, grad_own: Tensor | None, grad_wrong: Tensor | None, grad_rest: Tensor | None
+    ) -> tuple[Tensor | None, None]:
         (index,) = ctx.saved_tensors
-        return _put(grad_wrong, index, grad_own), None
+        grads = [grad for grad in (grad_wrong, grad_rest) if grad is not None]
+        if not grads:
+            return None, None
+        grad = sum(grads[1:], start=grads[0]).expand(ctx.shape)
+        return _put(grad, index, torch.zeros_like(grad[:, :1]) if grad_own is None else grad_own), None
 
 
 def _put(x: Tensor, index: Tensor, values: Tensor) -> Tensor:
@@ -139,10 +148,9 @@ class _ProbabilitySplit(Split):
         self, evidence: Tensor, probabilities: Tensor, weight: Tensor | None, normalizer: Tensor
     ) -> None:
         self.dtype = evidence.dtype
-        precise = torch.float32 if evidence.device.type == "mps" else torch.float64
-        self.evidence = self.own = evidence.to(precise)
+        self.evidence = self.own = widened(evidence)
         self.rest = leave_one_out(self.evidence)
-        self.probabilities = probabilities.to(precise)
+        self.probabilities = widened(probabilities)
         if weight is not None:
             self.probabilities = self.probabilities * weight.view(-1, *[1] * (evidence.ndim - 2))
         self._normalizer = normalizer
@@ -155,6 +163,11 @@ class _ProbabilitySplit(Split):
 
     def normalizer(self) -> Tensor:
         return self._normalizer
+
+
+def widened(x: Tensor) -> Tensor:
+    """x in double, where the device has it."""
+    return x if x.device.type == "mps" else x.double()
 
 
 def leave_one_out(x: Tensor) -> Tensor:

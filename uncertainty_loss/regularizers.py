@@ -44,8 +44,9 @@ def uniform_dirichlet_kl(
         TypeError, ValueError: A dtype, shape or value that does not fit; the message says what was expected.
 
     Example:
-        >>> uniform_dirichlet_kl(torch.tensor([[5.0, 0.0], [5.0, 1.0]]), torch.tensor([0, 0]),
-        reduction="none") tensor([0.0000, 0.1931])
+        >>> evidence = torch.tensor([[5.0, 0.0], [5.0, 1.0]])
+        >>> uniform_dirichlet_kl(evidence, torch.tensor([0, 0]), reduction="none")
+        tensor([0.0000, 0.1931])
 
     Source: Sensoy et al. 2018, arXiv 1806.01768, section 4.
     """
@@ -111,7 +112,8 @@ def dirichlet_fisher_regularizer(
         TypeError, ValueError: A dtype, shape or value that does not fit; the message says what was expected.
 
     Example:
-        >>> dirichlet_fisher_regularizer(torch.tensor([[5.0, 0.0], [5.0, 1.0]]), torch.tensor([0, 0]), "none")
+        >>> evidence = torch.tensor([[5.0, 0.0], [5.0, 1.0]])
+        >>> dirichlet_fisher_regularizer(evidence, torch.tensor([0, 0]), reduction="none")
         tensor([0.0000, 0.1250])
 
     Source: Tsiligkaridis 2019, arXiv 1910.04819.

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from uncertainty_loss._checks import checked_evidence
 from uncertainty_loss._special import excess
-from uncertainty_loss._targets import Split, split_by_target
+from uncertainty_loss._targets import Split, split_by_target, widened
 from uncertainty_loss.losses._module import LossModule
 from uncertainty_loss.regularizers import evidence_kl
 
@@ -76,8 +76,10 @@ def reverse_kl(split: Split, concentration: float) -> Tensor:
     total = split.rest + split.own
     large = total.detach().amax(1, keepdim=True) > target_total + concentration
     others = split.others(lambda e: excess(e, large))
-    own = excess(split.own, large, 1.0, 1 + concentration)
-    return others + own - excess(total, large, float(split.classes), target_total)
+    # Two numbers near 10 β that leave a small difference, one of each a row: worth the digits of double.
+    own = excess(widened(split.own), large, 1.0, 1 + concentration)
+    own = own - excess(widened(total), large, float(split.classes), target_total)
+    return others + own.to(others.dtype)
 
 
 class PriorNetworkLoss(LossModule):
