@@ -11,14 +11,13 @@ a formula gives one value for each row of the batch and each candidate for the t
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from uncertainty_loss._checks import check_reduction, check_target, checked_evidence
-from uncertainty_loss._special import apply
+from uncertainty_loss._terms import Term, apply, elementwise, summed
 
 
 class Split:
@@ -43,18 +42,15 @@ class Split:
     def classes(self) -> int:
         return self.evidence.shape[1]
 
-    def others(self, function: Callable[[Tensor], Tensor], at_zero: Tensor | float = 0.0) -> Tensor:
-        """Σ over all classes but the candidate of an element-wise function of evidence, (N, M, ...).
+    def others(self, term: Term, *rows: Tensor, at_zero: Tensor | float = 0.0) -> Tensor:
+        """Σ over all classes but the candidate of a term of their evidence, (N, M, ...).
 
         Args:
-            function: Element-wise.
+            term: See `_terms`.
+            rows: Constants of the term, (N, 1, ...).
             at_zero: Its value where there is no evidence.
         """
         raise NotImplementedError
-
-    def every(self, function: Callable[[Tensor], Tensor]) -> Tensor:
-        """Σ over all classes of an element-wise function of evidence, (N, 1, ...)."""
-        return function(self.evidence).sum(1, keepdim=True)
 
     def expect(self, losses: Tensor) -> Tensor:
         """One value a row, (N, ...), from one a candidate, weighted and zero where ignored."""
@@ -89,10 +85,9 @@ class _IndexSplit(Split):
         zeros = torch.zeros_like(self.evidence)
         return _smooth(zeros.scatter(1, self.index.unsqueeze(1), valid), label_smoothing) * valid
 
-    def others(self, function: Callable[[Tensor], Tensor], at_zero: Tensor | float = 0.0) -> Tensor:
+    def others(self, term: Term, *rows: Tensor, at_zero: Tensor | float = 0.0) -> Tensor:
         assert self.wrong is not None
-        total = function(self.wrong).sum(1, keepdim=True)
-        return total if isinstance(at_zero, float) and at_zero == 0 else total - at_zero
+        return summed(term, self.wrong, *rows) - at_zero
 
     def expect(self, losses: Tensor) -> Tensor:
         losses = losses.squeeze(1)
@@ -155,8 +150,8 @@ class _ProbabilitySplit(Split):
             self.probabilities = self.probabilities * weight.view(-1, *[1] * (evidence.ndim - 2))
         self._normalizer = normalizer
 
-    def others(self, function: Callable[[Tensor], Tensor], at_zero: Tensor | float = 0.0) -> Tensor:
-        return leave_one_out(function(self.evidence))
+    def others(self, term: Term, *rows: Tensor, at_zero: Tensor | float = 0.0) -> Tensor:
+        return leave_one_out(elementwise(term, self.evidence, *rows))
 
     def expect(self, losses: Tensor) -> Tensor:
         return (self.probabilities * losses).sum(1).to(self.dtype)
@@ -177,6 +172,12 @@ def leave_one_out(x: Tensor) -> Tensor:
         >>> leave_one_out(torch.tensor([[1e9, 1.0, 2.0]]))
         tensor([[3.0000e+00, 1.0000e+09, 1.0000e+09]])
     """
+    if x.dtype == torch.float32 and x.device.type != "mps":
+        # total - x_k, with a total of twice the digits in two parts: the first difference is exact for an x_k that
+        # is nearly all, and then the second part is what counts.
+        total = x.sum(1, keepdim=True, dtype=torch.float64)
+        high = total.float()
+        return (high - x).add_((total - high).float())
     # (largest - x_k) + what is left without the largest: both are ≥ 0, so nothing cancels.
     largest, where = x.max(dim=1, keepdim=True)
     return (largest - x) + _put(x, where, torch.zeros_like(largest)).sum(1, keepdim=True)

@@ -9,8 +9,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from uncertainty_loss._special import digamma_difference, square
+from uncertainty_loss._special import digamma_difference
 from uncertainty_loss._targets import Split, split_by_target
+from uncertainty_loss._terms import Square
 from uncertainty_loss.losses._module import LossModule
 from uncertainty_loss.regularizers import regularized, wrong_evidence_kl
 
@@ -176,7 +177,7 @@ def expected_squared_error(split: Split) -> Tensor:
     rest = split.rest + others
     total = rest + (split.own + 1)
     # Σ_{j≠c} α_j (α_j + 1)
-    squares = split.others(square) + 3 * split.rest + 2 * others
+    squares = split.others(Square()) + 3 * split.rest + 2 * others
     return rest / total * ((rest + 1) / (total + 1)) + squares / total / (total + 1)
 
 

@@ -10,8 +10,8 @@ from functools import partial
 
 from torch import Tensor
 
-from uncertainty_loss._special import square
 from uncertainty_loss._targets import Split, split_by_target
+from uncertainty_loss._terms import Square
 from uncertainty_loss.losses._module import LossModule
 from uncertainty_loss.regularizers import regularized, wrong_evidence_kl
 
@@ -70,7 +70,7 @@ def squared_error_of_mean(split: Split, prior: float) -> Tensor:
     rest = split.rest + others
     total = rest + (split.own + prior)
     # Σ_{j≠c} α_j²
-    squares = split.others(square) + 2 * prior * split.rest + prior * others
+    squares = split.others(Square()) + 2 * prior * split.rest + prior * others
     return (rest / total).square() + squares / total / total
 
 
