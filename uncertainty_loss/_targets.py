@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from uncertainty_loss._checks import check_reduction, check_target, checked_evidence
-from uncertainty_loss._terms import Term, apply, elementwise, summed
+from uncertainty_loss._checks import can_look, check_reduction, check_target, checked_evidence
+from uncertainty_loss._terms import Term, apply, elementwise, in_blocks, put, summed_without
 
 
 class Split:
@@ -28,7 +28,6 @@ class Split:
         own: Evidence of the candidate, (N, M, ...).
         rest: Evidence of all other classes together, (N, M, ...), summed without the candidate ever in it.
         classes: C.
-        wrong: Evidence with zero in the true class's place, (N, C, ...); None for probabilities.
         batched: Whether the caller's tensors have the N dimension.
     """
 
@@ -36,7 +35,6 @@ class Split:
     own: Tensor
     rest: Tensor
     batched: bool
-    wrong: Tensor | None = None
 
     @property
     def classes(self) -> int:
@@ -56,7 +54,7 @@ class Split:
         """One value a row, (N, ...), from one a candidate, weighted and zero where ignored."""
         raise NotImplementedError
 
-    def normalizer(self) -> Tensor:
+    def normalizer(self) -> Tensor | int:
         """What the mean divides by."""
         raise NotImplementedError
 
@@ -67,80 +65,75 @@ class Split:
             return rows.sum()
         if reduction == "mean":
             normalizer = self.normalizer()
-            return rows.sum() / (normalizer + (normalizer == 0))
+            if isinstance(normalizer, Tensor):
+                return rows.sum() / (normalizer + (normalizer == 0))
+            return rows.mean() if rows.numel() == normalizer != 0 else rows.sum() / max(normalizer, 1)
         return rows if self.batched else rows.squeeze(0)
 
 
-class _IndexSplit(Split):
-    def __init__(self, evidence: Tensor, index: Tensor, weight: Tensor | None, ignore_index: int) -> None:
-        self.evidence = evidence
-        self.valid = index != ignore_index
-        self.index = index.where(self.valid, 0)
-        self.own, self.wrong, self.rest = apply(_TakeOut, evidence, self.index.unsqueeze(1))
-        self.weight = None if weight is None else weight.to(evidence.dtype)[self.index].where(self.valid, 0.0)
+class IndexSplit(Split):
+    """For class indices; index is (N, 1, ...), with any class in place of one to ignore."""
 
-    def one_hot(self, label_smoothing: float) -> Tensor:
-        """The targets as smoothed probabilities, (N, C, ...), zero where ignored."""
-        valid = self.valid.unsqueeze(1).to(self.evidence.dtype)
-        zeros = torch.zeros_like(self.evidence)
-        return _smooth(zeros.scatter(1, self.index.unsqueeze(1), valid), label_smoothing) * valid
+    def __init__(self, evidence: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int) -> None:
+        valid: Tensor | None = target != ignore_index
+        if can_look(evidence) and bool(valid.all()):
+            valid = None
+        self.valid = valid
+        self.evidence = evidence
+        self.index = (target if valid is None else target.where(valid, 0)).unsqueeze(1)
+        self.own, self.rest = apply(_OwnAndRest, evidence, self.index)
+        self.weight = None
+        if weight is not None:
+            self.weight = weight.to(evidence.dtype)[self.index.squeeze(1)]
 
     def others(self, term: Term, *rows: Tensor, at_zero: Tensor | float = 0.0) -> Tensor:
-        assert self.wrong is not None
-        return summed(term, self.wrong, *rows) - at_zero
+        total = summed_without(self.index, term, self.evidence, *rows)
+        return total - at_zero if isinstance(at_zero, Tensor) or at_zero != 0 else total
 
     def expect(self, losses: Tensor) -> Tensor:
         losses = losses.squeeze(1)
-        return losses.where(self.valid, 0.0) if self.weight is None else losses * self.weight
+        if self.weight is not None:
+            losses = losses * self.weight
+        return losses if self.valid is None else losses.where(self.valid, 0.0)
 
-    def normalizer(self) -> Tensor:
-        return (self.valid if self.weight is None else self.weight).sum()
+    def normalizer(self) -> Tensor | int:
+        if self.weight is None:
+            return self.own.numel() if self.valid is None else self.valid.sum()
+        return (self.weight if self.valid is None else self.weight.where(self.valid, 0.0)).sum()
+
+    def one_hot(self, label_smoothing: float) -> Tensor:
+        """The targets as smoothed probabilities, (N, C, ...), zero where ignored."""
+        probabilities = _smooth(put(torch.zeros_like(self.evidence), self.index, 1.0), label_smoothing)
+        return probabilities if self.valid is None else probabilities.where(self.valid.unsqueeze(1), 0.0)
 
 
-class _TakeOut(torch.autograd.Function):
-    """Evidence of the true class; evidence with zero in its place; and the sum of that."""
+class _OwnAndRest(torch.autograd.Function):
+    """Evidence of the true class, and the sum of all other evidence; (N, 1, ...) each."""
 
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(evidence: Tensor, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        own = evidence.gather(1, index)
-        wrong = _put(evidence, index, torch.zeros_like(own))
-        return own, wrong, wrong.sum(1, keepdim=True)
+    def forward(evidence: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
+        rest = in_blocks(lambda x, index: put(x, index, 0.0).sum(1, keepdim=True), evidence, index)
+        return evidence.gather(1, index), rest
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: tuple[Tensor, ...]) -> None:
         evidence, index = inputs
-        ctx.save_for_backward(index)
         ctx.shape = evidence.shape
-        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(index)
 
     @staticmethod
-    def backward(
-        ctx: Any, grad_own: Tensor | None, grad_wrong: Tensor | None, grad_rest: Tensor | None
-    ) -> tuple[Tensor | None, None]:
+    def backward(ctx: Any, grad_own: Tensor, grad_rest: Tensor) -> tuple[Tensor, None]:
         (index,) = ctx.saved_tensors
-        grads = [grad for grad in (grad_wrong, grad_rest) if grad is not None]
-        if not grads:
-            return None, None
-        grad = sum(grads[1:], start=grads[0]).expand(ctx.shape)
-        return _put(grad, index, torch.zeros_like(grad[:, :1]) if grad_own is None else grad_own), None
+        return put(grad_rest.expand(ctx.shape), index, grad_own), None
 
 
-def _put(x: Tensor, index: Tensor, values: Tensor) -> Tensor:
-    """x with values at index along dimension 1."""
-    if torch.compiler.is_compiling():
-        # A comparison fuses with what comes before and after; a scatter would be a kernel of its own.
-        classes = torch.arange(x.shape[1], device=x.device).view(-1, *[1] * (x.ndim - 2))
-        return torch.where(classes == index, values, x)
-    return x.scatter(1, index, values)
-
-
-class _ProbabilitySplit(Split):
+class ProbabilitySplit(Split):
     """Leaves each class out in turn, in double where the device has it: differences of sums lose digits."""
 
     def __init__(
-        self, evidence: Tensor, probabilities: Tensor, weight: Tensor | None, normalizer: Tensor
+        self, evidence: Tensor, probabilities: Tensor, weight: Tensor | None, normalizer: Tensor | int
     ) -> None:
         self.dtype = evidence.dtype
         self.evidence = self.own = widened(evidence)
@@ -156,7 +149,7 @@ class _ProbabilitySplit(Split):
     def expect(self, losses: Tensor) -> Tensor:
         return (self.probabilities * losses).sum(1).to(self.dtype)
 
-    def normalizer(self) -> Tensor:
+    def normalizer(self) -> Tensor | int:
         return self._normalizer
 
 
@@ -180,7 +173,7 @@ def leave_one_out(x: Tensor) -> Tensor:
         return (high - x).add_((total - high).float())
     # (largest - x_k) + what is left without the largest: both are ≥ 0, so nothing cancels.
     largest, where = x.max(dim=1, keepdim=True)
-    return (largest - x) + _put(x, where, torch.zeros_like(largest)).sum(1, keepdim=True)
+    return (largest - x) + put(x, where, 0.0).sum(1, keepdim=True)
 
 
 def split_by_target(
@@ -212,12 +205,12 @@ def split_by_target(
         evidence, target = evidence.unsqueeze(0), target.unsqueeze(0)
     split: Split
     if soft:
-        rows = torch.full((), target.numel() // max(evidence.shape[1], 1), device=evidence.device)
-        split = _ProbabilitySplit(evidence, _smooth(target, label_smoothing), weight, rows)
+        rows = target.numel() // max(evidence.shape[1], 1)
+        split = ProbabilitySplit(evidence, _smooth(target, label_smoothing), weight, rows)
     else:
-        split = _IndexSplit(evidence, target.long(), weight, ignore_index)
+        split = IndexSplit(evidence, target.long(), weight, ignore_index)
         if label_smoothing > 0:
-            split = _ProbabilitySplit(evidence, split.one_hot(label_smoothing), weight, split.normalizer())
+            split = ProbabilitySplit(evidence, split.one_hot(label_smoothing), weight, split.normalizer())
     split.batched = batched
     return split
 

@@ -47,6 +47,39 @@ def summed(term: Term, x: Tensor, *rows: Tensor) -> Tensor:
     return apply(_Summed, term, x, *rows)
 
 
+def summed_without(index: Tensor, term: Term, x: Tensor, *rows: Tensor) -> Tensor:
+    """The same with x = 0 at index, (N, 1, ...), and no derivative there."""
+    return apply(_Summed, _Without(term), x, index, *rows)
+
+
+class _Without:
+    """A term of x with zero at index, its first row."""
+
+    def __init__(self, term: Term) -> None:
+        self.term = term
+
+    def value(self, x: Tensor, *rows: Tensor) -> Tensor:
+        index, *rest = rows
+        return self.term.value(put(x, index, 0.0), *rest)
+
+    def slope(self, x: Tensor, *rows: Tensor) -> Tensor:
+        index, *rest = rows
+        return put(self.term.slope(put(x, index, 0.0), *rest), index, 0.0)
+
+
+def put(x: Tensor, index: Tensor, value: Tensor | float) -> Tensor:
+    """x with a value, or one a row, at index along dimension 1; index and values are (N, 1, ...)."""
+    if torch.compiler.is_compiling():
+        # A comparison fuses with what comes before and after; a scatter would be a kernel of its own.
+        classes = torch.arange(x.shape[1], device=x.device).view(-1, *[1] * (x.ndim - 2))
+        return torch.where(classes == index, value, x)
+    # With a tensor of values, which has the faster kernel.
+    values = (
+        value if isinstance(value, Tensor) else torch.full(index.shape, value, dtype=x.dtype, device=x.device)
+    )
+    return x.scatter(1, index, values)
+
+
 class _Elementwise(torch.autograd.Function):
     generate_vmap_rule = True
 

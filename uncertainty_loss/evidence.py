@@ -181,7 +181,7 @@ def evidence_to_proba(evidence: Tensor, prior: float = 1.0) -> Tensor:
 
     Returns:
         Probabilities, the shape of evidence; they sum to 1 over the classes, also without evidence (uniform)
-        and with infinite evidence (a limit counts as 10¹⁵).
+        and with infinite evidence (entries count up to 10¹²).
 
     Raises:
         ValueError: An entry is negative.

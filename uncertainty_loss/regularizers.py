@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from uncertainty_loss._special import Excess, binet, tetragamma, trigamma
-from uncertainty_loss._targets import Split, leave_one_out, split_by_target
-from uncertainty_loss._terms import apply, in_blocks, summed
+from uncertainty_loss._targets import IndexSplit, Split, leave_one_out, split_by_target
+from uncertainty_loss._terms import apply, in_blocks, put, summed
 
 
 def uniform_dirichlet_kl(
@@ -130,8 +130,8 @@ dirichlet_fisher_regulizer = dirichlet_fisher_regularizer
 def information_term(split: Split, full_strength: bool = False) -> Tensor:
     """½ Σ_{j≠c} e_j² (ψ′(e_j + 1) - ψ′(S̃)), or with S in place of S̃; (N, M, ...)."""
     own = split.own if full_strength else torch.zeros_like(split.own)
-    if split.wrong is not None:
-        return apply(_Information, split.wrong, own)
+    if isinstance(split, IndexSplit):
+        return apply(_Information, split.evidence, split.index, own)
     squares = split.evidence.square()
     others = leave_one_out(squares * trigamma(split.evidence + 1))
     return 0.5 * (others - trigamma(split.rest + own + split.classes) * leave_one_out(squares))
@@ -148,28 +148,32 @@ class _Information(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(wrong: Tensor, own: Tensor) -> Tensor:
-        return in_blocks(_information_value, wrong, own)
+    def forward(evidence: Tensor, index: Tensor, own: Tensor) -> Tensor:
+        return in_blocks(_information_value, evidence, index, own)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:
         ctx.save_for_backward(*inputs)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None]:
-        wrong, own = ctx.saved_tensors
-        by_wrong = in_blocks(lambda *parts: _information_slope(*parts[:2]) * parts[2], wrong, own, grad)
-        return by_wrong, grad * _information_slope_own(wrong, own) if ctx.needs_input_grad[1] else None
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, Tensor | None]:
+        evidence, index, own = ctx.saved_tensors
+        slopes = in_blocks(lambda *x: _information_slope(*x[:3]).mul_(x[3]), evidence, index, own, grad)
+        if not ctx.needs_input_grad[2]:
+            return slopes, None, None
+        return slopes, None, grad * in_blocks(_information_slope_own, evidence, index, own)
 
 
-def _information_value(wrong: Tensor, own: Tensor) -> Tensor:
+def _information_value(evidence: Tensor, index: Tensor, own: Tensor) -> Tensor:
+    wrong = put(evidence, index, 0.0)
     a, t, w, gap = _information_parts(wrong, own)
     leading = (t + w).mul_(0.5).add_(1).mul_(t).mul_(w).mul_(gap)
     slopes = leading.add_(binet(a, 2)).sub_(binet(1 / w, 2))
     return slopes.mul_(wrong).mul_(wrong).sum(1, keepdim=True).mul_(0.5)
 
 
-def _information_slope(wrong: Tensor, own: Tensor) -> Tensor:
+def _information_slope(evidence: Tensor, index: Tensor, own: Tensor) -> Tensor:
+    wrong = put(evidence, index, 0.0)
     a, t, w, gap = _information_parts(wrong, own)
     b = 1 / w
     share = gap.mul_(w)
@@ -178,11 +182,13 @@ def _information_slope(wrong: Tensor, own: Tensor) -> Tensor:
     third = (binet(a, 3) - binet(b, 3)).mul_(wrong)
     squares = wrong.square()
     others = squares.sum(1, keepdim=True) - squares
-    return leading.add_(second).add_(third).mul_(wrong).sub_(others.mul_(tetragamma(b))).mul_(0.5)
+    slope = leading.add_(second).add_(third).mul_(wrong).sub_(others.mul_(tetragamma(b))).mul_(0.5)
+    return put(slope, index, 0.0)
 
 
-def _information_slope_own(wrong: Tensor, own: Tensor) -> Tensor:
+def _information_slope_own(evidence: Tensor, index: Tensor, own: Tensor) -> Tensor:
     """By the evidence for the true class, which makes b larger."""
+    wrong = put(evidence, index, 0.0)
     b = wrong.sum(1, keepdim=True) + own + wrong.shape[1]
     return -0.5 * tetragamma(b) * wrong.square().sum(1, keepdim=True)
 

@@ -172,13 +172,14 @@ def dirichlet_mse_loss(
 
 
 def expected_squared_error(split: Split) -> Tensor:
-    """E[(1 - p_c)²] + Σ_{j≠c} E[p_j²], the same number as equation 5 in terms that are all positive."""
-    others = split.classes - 1
-    rest = split.rest + others
-    total = rest + (split.own + 1)
-    # Σ_{j≠c} α_j (α_j + 1)
-    squares = split.others(Square()) + 3 * split.rest + 2 * others
-    return rest / total * ((rest + 1) / (total + 1)) + squares / total / (total + 1)
+    """E[(1 - p_c)²] + Σ_{j≠c} E[p_j²], the same number as equation 5 in terms that are all positive.
+
+    With r = S - α_c that is (r (r + 1) + Σ_{j≠c} α_j (α_j + 1)) / (S (S + 1)); the numerator is multiplied out in e.
+    """
+    k, rest = split.classes, split.rest
+    numerator = rest * (rest + (2 * k + 2)) + split.others(Square()) + (k + 2) * (k - 1)
+    total = rest + split.own + k
+    return numerator / (total * (total + 1))
 
 
 def expected_probability_nll(split: Split) -> Tensor:
