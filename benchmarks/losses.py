@@ -57,9 +57,7 @@ def variants(pypi: ModuleType | None, compiled: bool) -> dict[Key, LossOf]:
         for reg_factor in (0.0, REG_FACTOR):
             row = f"{name}{', regularised' if reg_factor else ''}"
 
-            def bind(
-                loss: Callable[..., Tensor], reg: float = reg_factor
-            ) -> Callable[[Tensor, Tensor], Tensor]:
+            def bind(loss: Callable[..., Tensor], reg: float = reg_factor) -> Callable[[Tensor, Tensor], Tensor]:
                 return lambda evidence, target: loss(evidence, target, reg)
 
             table[row, "eager"] = bind(getattr(ul, name))
@@ -137,9 +135,7 @@ def synchronize(device: str) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--markdown", action="store_true", help="print a Markdown table")
     parser.add_argument("--pypi", metavar="DIR", help="directory with the package of PyPI")
     parser.add_argument("--shapes", nargs="+", default=SHAPES, metavar="NxC[xD...]")
@@ -171,9 +167,7 @@ def main() -> None:
     rows = [["loss", "variant", *heads.values()]]
     rows += [[row, variant, *(columns[name] for name in heads)] for (row, variant), columns in cells.items()]
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {options.device}")
-    print(
-        "Times of forward + backward, in cross-entropy's (column heads); in brackets peak memory, likewise."
-    )
+    print("Times of forward + backward, in cross-entropy's (column heads); in brackets peak memory, likewise.")
     if options.markdown:
         rows.insert(1, ["---"] * len(rows[0]))
         for row in rows:

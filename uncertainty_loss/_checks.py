@@ -89,16 +89,12 @@ def check_target(evidence: Tensor, target: Tensor, weight: Tensor | None, label_
     class_dim = 0 if evidence.ndim == 1 else 1
     shape = tuple(evidence.shape)
     if weight is not None and tuple(weight.shape) != (shape[class_dim],):
-        raise ValueError(
-            f"weight must have shape ({shape[class_dim]},), one a class, got {tuple(weight.shape)}"
-        )
+        raise ValueError(f"weight must have shape ({shape[class_dim]},), one a class, got {tuple(weight.shape)}")
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"label_smoothing must be in [0, 1], got {label_smoothing}")
     if target.shape == evidence.shape:
         if not target.is_floating_point():
-            raise TypeError(
-                f"a target of evidence's shape holds probabilities, in floating point, got {target.dtype}"
-            )
+            raise TypeError(f"a target of evidence's shape holds probabilities, in floating point, got {target.dtype}")
         return True
     indices = shape[:class_dim] + shape[class_dim + 1 :]
     if tuple(target.shape) != indices:

@@ -75,12 +75,11 @@ class IndexSplit(Split):
     """For class indices; index is (N, 1, ...), with any class in place of one to ignore."""
 
     def __init__(self, evidence: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int) -> None:
-        valid: Tensor | None = target != ignore_index
-        if can_look(evidence) and bool(valid.all()):
-            valid = None
-        self.valid = valid
+        valid = target != ignore_index
+        nothing_to_ignore = can_look(evidence) and bool(valid.all())
+        self.valid = None if nothing_to_ignore else valid
         self.evidence = evidence
-        self.index = (target if valid is None else target.where(valid, 0)).unsqueeze(1)
+        self.index = (target if nothing_to_ignore else target.where(valid, 0)).unsqueeze(1)
         self.own, self.rest = apply(_OwnAndRest, evidence, self.index)
         self.weight = None
         if weight is not None:

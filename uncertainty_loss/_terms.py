@@ -74,9 +74,7 @@ def put(x: Tensor, index: Tensor, value: Tensor | float) -> Tensor:
         classes = torch.arange(x.shape[1], device=x.device).view(-1, *[1] * (x.ndim - 2))
         return torch.where(classes == index, value, x)
     # With a tensor of values, which has the faster kernel.
-    values = (
-        value if isinstance(value, Tensor) else torch.full(index.shape, value, dtype=x.dtype, device=x.device)
-    )
+    values = value if isinstance(value, Tensor) else torch.full(index.shape, value, dtype=x.dtype, device=x.device)
     return x.scatter(1, index, values)
 
 

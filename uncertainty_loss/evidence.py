@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from uncertainty_loss._checks import checked_evidence
+from uncertainty_loss.dirichlet import expected_probability
 
 
 def clamped_exp(x: Tensor, clamp: float = 10.0) -> Tensor:
@@ -155,23 +156,6 @@ def alpha_to_evidence(alpha: Tensor, prior: float = 1.0) -> Tensor:
     return torch.clamp(alpha - prior, min=0)
 
 
-def alpha_to_proba(alpha: Tensor) -> Tensor:
-    """Expected class probabilities α_k / S, the mean of the Dirichlet.
-
-    Args:
-        alpha: Dirichlet parameters > 0, (C), (N, C) or (N, C, d1, ...).
-
-    Returns:
-        Probabilities, the shape of alpha; they sum to 1 over the classes.
-
-    Example:
-        >>> alpha_to_proba(torch.tensor([[1.0, 3.0]]))
-        tensor([[0.2500, 0.7500]])
-    """
-    dim = 0 if alpha.ndim == 1 else 1
-    return alpha / alpha.sum(dim, keepdim=True)
-
-
 def evidence_to_proba(evidence: Tensor, prior: float = 1.0) -> Tensor:
     """Expected class probabilities (e_k + prior) / S: what the network predicts.
 
@@ -190,4 +174,4 @@ def evidence_to_proba(evidence: Tensor, prior: float = 1.0) -> Tensor:
         >>> evidence_to_proba(torch.tensor([[0.0, 2.0]]))
         tensor([[0.2500, 0.7500]])
     """
-    return alpha_to_proba(checked_evidence(evidence) + prior).to(evidence.dtype)
+    return expected_probability(checked_evidence(evidence) + prior).to(evidence.dtype)

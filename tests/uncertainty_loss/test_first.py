@@ -18,9 +18,7 @@ def rows(seed=0, n=7, classes=5):
 def edl(evidence, c, reg):
     alpha = [mpmath.mpf(e) + 1 for e in evidence]
     total, classes = sum(alpha), len(alpha)
-    loss = sum(
-        ((k == c) - a / total) ** 2 + a * (total - a) / total**2 / (total + 1) for k, a in enumerate(alpha)
-    )
+    loss = sum(((k == c) - a / total) ** 2 + a * (total - a) / total**2 / (total + 1) for k, a in enumerate(alpha))
     alpha[c] = mpmath.mpf(1)
     total = sum(alpha)
     kl = mpmath.loggamma(total) - mpmath.loggamma(classes) - sum(mpmath.loggamma(a) for a in alpha)
@@ -43,9 +41,7 @@ def maxnorm(evidence, c, reg, p=4):
 def test_values(loss, oracle, reg_factor):
     logits, target = rows()
     evidence = ul.clamped_exp(logits).double()
-    expected = [
-        float(oracle(e, c, reg_factor)) for e, c in zip(evidence.tolist(), target.tolist(), strict=True)
-    ]
+    expected = [float(oracle(e, c, reg_factor)) for e, c in zip(evidence.tolist(), target.tolist(), strict=True)]
     got = loss(evidence, target, reg_factor, reduction="none")
     torch.testing.assert_close(got, torch.tensor(expected, dtype=torch.float64), rtol=1e-9, atol=1e-12)
     torch.testing.assert_close(loss(evidence, target, reg_factor), got.mean())
@@ -56,9 +52,7 @@ def test_values(loss, oracle, reg_factor):
 def test_dense_targets(name):
     evidence, target = torch.rand(2, 3, 4, 1), torch.randint(3, (2, 4, 1))
     dense = ul.get_loss(name).function(evidence, target, 0.1, reduction="none")
-    flat = ul.get_loss(name).function(
-        evidence.movedim(1, -1).reshape(-1, 3), target.reshape(-1), 0.1, reduction="none"
-    )
+    flat = ul.get_loss(name).function(evidence.movedim(1, -1).reshape(-1, 3), target.reshape(-1), 0.1, reduction="none")
     assert dense.shape == (2, 4, 1)
     torch.testing.assert_close(dense.reshape(-1), flat)
 

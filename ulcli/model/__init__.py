@@ -1,0 +1,1 @@
+"""Checkpoint files, backbones, feature extraction and its cache, the head and its fitting."""

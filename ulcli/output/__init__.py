@@ -1,0 +1,1 @@
+"""Results to tables for people and to CSV, JSON and JSON lines for scripts."""

@@ -96,9 +96,7 @@ def log_information(split: Split) -> Tensor:
     where the textbook form subtracts 1 - 1/S from 1.
     """
     if split.classes < 2:
-        raise ValueError(
-            "the Fisher information of one class is zero: use at least 2, or information_weight=0"
-        )
+        raise ValueError("the Fisher information of one class is zero: use at least 2, or information_weight=0")
     alpha = split.evidence + 1
     total = alpha.sum(1, keepdim=True)
     remainder = (split.classes - 1) / 2 + _eta(total) - _eta(alpha).sum(1, keepdim=True)

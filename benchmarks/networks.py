@@ -1,0 +1,39 @@
+"""Networks that the benchmarks train, as a user's own code would define them: `--arch benchmarks.networks:lenet`."""
+
+from __future__ import annotations
+
+from torch import nn
+
+
+def lenet(num_classes: int = 10) -> nn.Module:
+    """LeNet-5 with ReLU and max pooling, for 28 x 28 gray images."""
+    return nn.Sequential(
+        nn.Conv2d(1, 6, 5, padding=2),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(6, 16, 5),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(400, 120),
+        nn.ReLU(),
+        nn.Linear(120, 84),
+        nn.ReLU(),
+        nn.Linear(84, num_classes),
+    )
+
+
+def small_cnn(num_classes: int = 10) -> nn.Module:
+    """Two convolutions of 32 and 64 channels and one hidden layer, for 28 x 28 gray images."""
+    return nn.Sequential(
+        nn.Conv2d(1, 32, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(32, 64, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(64 * 7 * 7, 128),
+        nn.ReLU(),
+        nn.Linear(128, num_classes),
+    )

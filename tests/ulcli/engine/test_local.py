@@ -1,0 +1,163 @@
+"""Rows out of inputs: one an image, in order, the same however they were batched."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from ulcli.data.catalog import DataName, Places, labelled_set
+from ulcli.data.folders import FileSet, class_folder
+from ulcli.data.imageset import ArraySet, Subset
+from ulcli.engine.local import Scorer, is_labelled
+from ulcli.expressions import Condition
+from ulcli.model.backbone import Backbone
+from ulcli.model.file import Model
+from ulcli.model.measures import MEASURES
+from ulcli.reporting import Silent
+
+FLAGS = Condition("vacuity", ">", 0.1)
+
+
+@pytest.fixture(scope="module")
+def model(digits_model):
+    return Model.load(digits_model)
+
+
+@pytest.fixture
+def scorer(model):
+    return lambda **options: Scorer(model, model.backbone.build(), **{"flag_on": FLAGS, **options})
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return Subset(labelled_set(DataName("digits"), "test", Places()), range(30), "some digits")
+
+
+def score(scorer, *sets):
+    return list(scorer.rows(sets, Silent()))
+
+
+def test_the_figures_of_a_row(scorer, model, digits):
+    rows = score(scorer(probs=True, alpha=True), digits)
+    x = torch.stack([model.transform(digits.load(index)) for index in range(30)])
+    with torch.no_grad():
+        features = model.backbone.build().network[:-1](x)
+    alpha = np.exp(np.clip(model.head.linear(features).numpy(), -10, 10)) + 1
+    for number, row in enumerate(rows):
+        own, total = alpha[number], alpha[number].sum()
+        assert row["path"] == digits.identify(number)
+        assert row["label"] == digits.label_name(number)
+        assert row["predicted"] == str(own.argmax())
+        assert row["error"] is None
+        assert row["vacuity"] == pytest.approx(10 / total, rel=1e-5)
+        assert row["confidence"] == pytest.approx(own.max() / total, rel=1e-5)
+        assert row["flagged"] is bool(10 / total > 0.1)
+        assert row["reason"] == ("unfamiliar" if row["flagged"] else None)
+        assert [row[f"p_{k}"] for k in range(10)] == pytest.approx(list(own / total), rel=1e-4)
+        assert [row[f"alpha_{k}"] for k in range(10)] == pytest.approx(list(own), rel=1e-4)
+        assert sum(row[f"p_{k}"] for k in range(10)) == pytest.approx(1)
+    assert np.mean([row["predicted"] == row["label"] for row in rows]) > 0.9
+
+
+def test_columns(scorer, digits):
+    words = ["predicted", *MEASURES, "typicality", "flagged", "reason", "error"]
+    assert scorer().columns(labelled=False) == ["path", *words]
+    assert scorer().columns(labelled=True) == ["path", "label", *words]
+    wide = scorer(probs=True, alpha=True)
+    ends = [f"{kind}_{k}" for kind in ("p", "alpha") for k in range(10)]
+    assert wide.columns(labelled=True) == ["path", "label", *words, *ends]
+    assert all(list(row) == wide.columns(labelled=True) for row in score(wide, digits))
+
+
+@pytest.mark.parametrize("options", [{"batch_size": 1}, {"batch_size": 7, "workers": 3}])
+def test_rows_do_not_depend_on_the_batch(scorer, digits, options):
+    for one, other in zip(score(scorer(**options), digits), score(scorer(batch_size=64), digits), strict=True):
+        for name, value in one.items():
+            assert other[name] == (pytest.approx(value, rel=1e-5, abs=1e-7) if isinstance(value, float) else value)
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+def test_what_is_flagged_on(scorer, digits, measure):
+    plain = score(scorer(), digits)
+    middle = sorted(row[measure] for row in plain)[15]
+    rows = score(scorer(flag_on=Condition(measure, ">=", middle)), digits)
+    for row in rows:
+        assert row["flagged"] is (row[measure] >= middle)
+        assert row["reason"] == (MEASURES[measure].reason if row["flagged"] else None)
+    assert 0 < sum(row["flagged"] for row in rows) < 30
+
+
+def test_an_image_that_cannot_be_read_keeps_its_row(scorer, digits, tmp_path):
+    for number in range(5):
+        digits.load(number).save(tmp_path / f"{number}.png")
+    (tmp_path / "1.png").write_bytes(b"no image")
+    (tmp_path / "4.png").unlink()
+    paths = [str(tmp_path / f"{number}.png") for number in range(5)]
+    rows = score(scorer(batch_size=3, probs=True), FileSet("files", paths))
+    assert [row["path"] for row in rows] == paths
+    errors = [None, "not an image of a known format", None, None, "no such file"]
+    assert [row["error"] for row in rows] == errors
+    for number in (0, 2, 3):
+        assert rows[number]["vacuity"] == pytest.approx(score(scorer(), digits)[number]["vacuity"], rel=1e-5)
+    for row in rows:
+        empty = [name for name, value in row.items() if value is None]
+        expected = {"typicality", "reason", "error"} if row["error"] is None else set(row) - {"path", "error"}
+        assert expected - {"reason"} <= set(empty)
+        if row["error"] is None:
+            assert set(empty) <= expected
+
+
+def test_only_unreadable_images(scorer, tmp_path):
+    rows = score(scorer(), FileSet("files", [str(tmp_path / "none.png")] * 3))
+    assert [row["error"] for row in rows] == ["no such file"] * 3
+
+
+class Divides(nn.Module):
+    """A network that divides by its image's sum, which is 0 for a black one."""
+
+    def __init__(self, body):
+        super().__init__()
+        self.body = body
+
+    def forward(self, x):
+        total = x.sum((1, 2, 3), keepdim=True)
+        return self.body(x * (total / total))
+
+
+def test_a_network_output_that_is_not_finite(model, digits):
+    whole = model.backbone.build()
+    backbone = Backbone("divides", None, Divides(whole.network), f"body.{whole.head}")
+    images = ArraySet("mixed", np.stack([np.asarray(digits.load(0)), np.zeros((8, 8), np.uint8)] * 2))
+    rows = score(Scorer(model, backbone, FLAGS), images)
+    assert [row["error"] for row in rows] == [None, "the network's output is not finite"] * 2
+    assert rows[1]["vacuity"] is rows[1]["predicted"] is rows[1]["flagged"] is None
+    assert rows[2]["vacuity"] == pytest.approx(rows[0]["vacuity"])
+
+
+def test_several_sets_in_the_order_given(scorer, digits, image_folder, recorder):
+    labelled = class_folder(image_folder({"a": 1, "b": 1}), "toy")
+    plain = FileSet("files", labelled.paths[:1])
+    rows = list(scorer().rows([plain, labelled, digits], recorder))
+    assert len(rows) == 33
+    assert [row["label"] for row in rows[:3]] == [None, "a", "b"]
+    assert recorder.tracks == [("scoring", 33)]
+    assert recorder.steps == 33
+    assert is_labelled([plain, labelled])
+    assert not is_labelled([plain])
+    assert not is_labelled([])
+
+
+def test_the_first_rows_come_before_the_last_image_is_read(scorer):
+    class Endless(ArraySet):
+        loaded = 0
+
+        def load(self, index):
+            type(self).loaded += 1
+            return Image.new("L", (8, 8))
+
+    images = Endless("many", np.zeros((5000, 8, 8), np.uint8))
+    rows = scorer(batch_size=10).rows([images], Silent())
+    assert next(rows)["path"] == "many/0"
+    assert Endless.loaded <= 30
+    rows.close()

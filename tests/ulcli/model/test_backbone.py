@@ -1,0 +1,202 @@
+"""A network is taken apart at its last linear layer; where there is none, its outputs are the features."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+from torchvision import models
+
+from ulcli.errors import UserError
+from ulcli.model.backbone import Backbone
+
+
+def find(network, shape=(3, 32, 32)):
+    return Backbone.find_head("mine", None, network, shape)
+
+
+def images(shape=(3, 32, 32), n=3):
+    return torch.randn(n, *shape, generator=torch.Generator().manual_seed(5))
+
+
+class Vit(nn.Module):
+    """A transformer in small: tokens, attention with linear layers of its own, a class token, a log-softmax."""
+
+    def __init__(self, final=None):
+        super().__init__()
+        self.patches = nn.Conv2d(3, 8, 8, stride=8)
+        self.token = nn.Parameter(torch.zeros(1, 1, 8))
+        self.block = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.1, batch_first=True)
+        self.head = nn.Linear(8, 5)
+        self.final = final or nn.LogSoftmax(1)
+
+    def forward(self, x):
+        tokens = self.patches(x).flatten(2).transpose(1, 2)
+        tokens = self.block(torch.cat([self.token.expand(len(x), -1, -1), tokens], 1))
+        return self.final(self.head(tokens[:, 0]))
+
+
+class Wrapped(nn.Module):
+    """Gives its logits inside something."""
+
+    def __init__(self, wrap):
+        super().__init__()
+        self.body = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 6), nn.ReLU(inplace=True), nn.Linear(6, 4))
+        self.wrap = wrap
+
+    def forward(self, x):
+        return self.wrap(self.body(x))
+
+
+class Output:
+    def __init__(self, logits):
+        self.logits = logits
+
+
+def slim_vgg():
+    """vgg11, its classifier of 120 million weights replaced before they are made."""
+    with torch.device("meta"):
+        network = models.vgg11(init_weights=False)
+        first, last = nn.Linear(512 * 49, 16), nn.Linear(16, 7)
+        network.classifier = nn.Sequential(first, nn.ReLU(True), nn.Dropout(), *(nn.Identity(),) * 3, last)
+    network.to_empty(device="cpu")
+    for parameter in network.parameters():
+        nn.init.normal_(parameter, std=0.05)
+    return network
+
+
+FOUND = {
+    "resnet18": (lambda: models.resnet18(num_classes=7), "fc"),
+    "mobilenet_v3_small": (lambda: models.mobilenet_v3_small(num_classes=7), "classifier.3"),
+    "vgg11": (slim_vgg, "classifier.6"),
+    "densenet": (lambda: models.DenseNet(8, (2, 2), 16, num_classes=7), "classifier"),
+    "vit": (Vit, "head"),
+    "softmax": (lambda: Vit(nn.Softmax(1)), "head"),
+    "tuple": (lambda: Wrapped(lambda logits: (logits, None)), "body.3"),
+    "logits": (lambda: Wrapped(Output), "body.3"),
+    "no bias": (lambda: nn.Sequential(nn.Flatten(), nn.Linear(3072, 4, bias=False)), "1"),
+    "unused layer after": (lambda: nn.Sequential(nn.Flatten(), nn.Linear(3072, 4), nn.Dropout(0.5)), "1"),
+}
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_the_classifier_is_found_and_reads_the_features(name):
+    make, head = FOUND[name]
+    network = make()
+    backbone = find(network)
+    assert backbone.head == head
+    features = backbone.features(images())
+    classifier = backbone.own_classifier()
+    assert features.dtype == torch.float32
+    with torch.no_grad():
+        output = network(images())
+    output = output[0] if isinstance(output, tuple) else getattr(output, "logits", output)
+    logits = classifier(features).float()
+    if isinstance(network, Vit):
+        logits = network.final(logits)
+    torch.testing.assert_close(logits, output, rtol=1e-4, atol=1e-5)
+
+
+NOT_FOUND = {
+    "squeezenet1_1": lambda: models.squeezenet1_1(num_classes=7),
+    "scaled logits": lambda: Wrapped(lambda logits: 2 * logits),
+    "normalised logits": lambda: Wrapped(nn.functional.normalize),
+    "no layer at all": lambda: nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()),
+}
+
+
+@pytest.mark.parametrize("name", NOT_FOUND)
+def test_without_a_linear_classifier_the_outputs_are_the_features(name):
+    network = NOT_FOUND[name]()
+    backbone = find(network)
+    assert backbone.head is None
+    assert backbone.own_classifier() is None
+    with torch.no_grad():
+        torch.testing.assert_close(backbone.features(images()), network(images()))
+
+
+def test_a_network_comes_out_frozen_and_in_evaluation_mode():
+    backbone = find(Vit().train())
+    assert not backbone.network.training
+    assert not any(parameter.requires_grad for parameter in backbone.network.parameters())
+    assert torch.equal(backbone.features(images()), backbone.features(images()))
+
+
+def test_watching_leaves_no_hook_behind():
+    backbone = find(Vit())
+    backbone.features(images())
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in backbone.network.modules())
+
+
+def test_the_classifier_is_a_copy():
+    backbone = find(Vit())
+    before = backbone.own_classifier()
+    with torch.no_grad():
+        backbone.network.head.weight.zero_()
+        backbone.network.head.bias.zero_()
+    assert before.weight.abs().sum() > 0
+
+
+def test_features_do_not_depend_on_the_batch():
+    backbone = find(models.resnet18(num_classes=4))
+    together = backbone.features(images(n=5))
+    one_by_one = torch.cat([backbone.features(image[None]) for image in images(n=5)])
+    torch.testing.assert_close(together, one_by_one, rtol=1e-4, atol=1e-5)
+
+
+def test_features_of_a_network_in_half_precision():
+    network = nn.Sequential(nn.Flatten(), nn.Linear(3072, 4), nn.ReLU(), nn.Linear(4, 3))
+    backbone = find(network)
+    backbone.network.bfloat16()
+    assert backbone.features(images().bfloat16()).dtype == torch.float32
+    assert backbone.own_classifier().weight.dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("network", "shape", "message"),
+    [
+        (
+            nn.Conv2d(3, 4, 3),
+            (3, 32, 32),
+            r"'mine' is no image classifier: it gives \(2, 4, 30, 30\), expected a tensor",
+        ),
+        (Wrapped(lambda logits: {"out": logits}), (3, 32, 32), "is no image classifier: it gives dict"),
+        (Wrapped(lambda logits: ()), (3, 32, 32), "is no image classifier: it gives tuple"),
+        (Vit(), (1, 32, 32), "'mine' does not take images of 32 x 32 pixels and 1 channel: .*--image-size and --gray"),
+        (Wrapped(lambda logits: logits), (3, 8, 16), "'mine' does not take images of 8 x 16 pixels and 3 channels: "),
+    ],
+)
+def test_networks_that_cannot_serve(network, shape, message):
+    with pytest.raises(UserError, match=message):
+        find(network, shape)
+
+
+def test_the_digest_tells_networks_apart():
+    network = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(12), nn.Linear(12, 4), nn.Linear(4, 4))
+    network.register_buffer("narrow", torch.ones(2, dtype=torch.bfloat16))
+    network.register_buffer("nothing", torch.ones(0))
+    changed = copy.deepcopy(network)
+    changed[2].weight.data[3, 11] += 1e-7
+    counted = copy.deepcopy(network)
+    counted[1].num_batches_tracked += 1
+    backbones = [
+        Backbone("a", None, network, "3"),
+        Backbone("a", None, network, "2"),
+        Backbone("a", None, network, None),
+        Backbone("b", None, network, "3"),
+        Backbone("a", None, changed, "3"),
+        Backbone("a", None, counted, "3"),
+    ]
+    assert len({backbone.digest() for backbone in backbones}) == len(backbones)
+    assert backbones[0].digest() == Backbone("a", None, copy.deepcopy(network), "3").digest()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_on_a_gpu():
+    backbone = find(models.resnet18(num_classes=4))
+    expected = backbone.features(images())
+    backbone.network.cuda()
+    got = backbone.features(images().cuda())
+    assert got.device.type == "cpu"
+    torch.testing.assert_close(got, expected, rtol=1e-2, atol=1e-2)
+    assert backbone.own_classifier().weight.device.type == "cpu"

@@ -1,0 +1,134 @@
+"""The one pass of every image through the frozen network, and the cache that spares it."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from ulcli.data.folders import class_folder, plain_folder
+from ulcli.data.imageset import ArraySet
+from ulcli.data.transform import Transform
+from ulcli.errors import UserError
+from ulcli.model.backbone import Backbone
+from ulcli.model.cache import FeatureCache
+from ulcli.model.features import Extractor, warn_of_unreadable
+
+TRANSFORM = Transform(8, 8, (0.5,) * 3, (0.25,) * 3)
+
+
+class Counting(nn.Module):
+    """A small classifier that counts the images it has seen."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        self.fc = nn.Linear(4, 2)
+        self.seen = 0
+
+    def forward(self, x):
+        self.seen += len(x)
+        return self.fc(self.body(x))
+
+
+@pytest.fixture
+def backbone():
+    found = Backbone.find_head("mine", None, Counting(), TRANSFORM.shape)
+    found.network.seen = 0
+    return found
+
+
+def test_features_of_a_folder(image_folder, backbone, recorder):
+    images = class_folder(image_folder({"a": 3, "b": 4}), "toy")
+    features = Extractor(backbone, TRANSFORM, batch_size=2, workers=2)(images, recorder)
+    expected = backbone.network.body(torch.stack([TRANSFORM(images.load(index)) for index in range(7)]))
+    torch.testing.assert_close(features.values, expected, rtol=1e-5, atol=1e-6)
+    assert features.labels.tolist() == [0, 0, 0, 1, 1, 1, 1]
+    assert features.errors == {}
+    assert len(features) == 7
+    assert recorder.tracks == [("features of toy", 7)]
+    assert recorder.steps == 7
+
+
+def test_images_that_cannot_be_read_are_left_out_and_told(image_folder, backbone, recorder):
+    folder = image_folder({"a": 3, "b": 6})
+    whole = Extractor(backbone, TRANSFORM)(class_folder(folder, "toy"), recorder)
+    broken = [folder / "a" / "001.png", *(folder / "b" / f"00{number}.png" for number in range(5))]
+    for path in broken:
+        path.write_bytes(b"no image")
+    images = class_folder(folder, "toy")
+    features = Extractor(backbone, TRANSFORM, batch_size=2)(images, recorder)
+    assert torch.equal(features.labels, torch.tensor([0, 0, 1]))
+    torch.testing.assert_close(features.values, whole.values[[0, 2, 8]], rtol=1e-5, atol=1e-6)
+    assert features.errors == {str(path): "not an image of a known format" for path in broken}
+    warn_of_unreadable(features, images, recorder)
+    (warning,) = recorder.warnings
+    assert warning.startswith(f"6 of 9 images in 'toy' cannot be read and are left out: '{broken[0]}': not an image")
+    assert warning.endswith(f"('{broken[1]}', '{broken[2]}', '{broken[3]}' and 2 more too)")
+
+
+def test_nothing_unreadable_is_nothing_to_tell(image_folder, backbone, recorder):
+    images = plain_folder(image_folder({"a": 1}))
+    features = Extractor(backbone, TRANSFORM)(images, recorder)
+    warn_of_unreadable(features, images, recorder)
+    assert recorder.warnings == []
+    assert features.labels is None
+
+
+def test_no_image_can_be_read(image_folder, backbone, recorder):
+    folder = image_folder({"a": 2})
+    for path in (folder / "a").iterdir():
+        path.write_bytes(b"")
+    with pytest.raises(
+        UserError, match=r"none of the images in '.*' can be read; the first, '.*000.png': not an image"
+    ):
+        Extractor(backbone, TRANSFORM)(plain_folder(folder), recorder)
+
+
+def test_a_network_that_gives_nan(backbone, recorder):
+    with torch.no_grad():
+        backbone.network.body[0].bias[0] = torch.nan
+    images = ArraySet("toy", np.zeros((3, 8, 8), np.uint8))
+    with pytest.raises(UserError, match=r"features that are not finite \(NaN or infinite\) on 'toy'; check the checkp"):
+        Extractor(backbone, TRANSFORM)(images, recorder)
+
+
+def test_the_second_pass_comes_from_the_cache(image_folder, backbone, recorder, tmp_path):
+    folder = image_folder({"a": 3, "b": 2})
+    (folder / "b" / "000.png").write_bytes(b"no image")
+    extract = Extractor(backbone, TRANSFORM, cache=FeatureCache(tmp_path / "cache"))
+    first = extract(class_folder(folder, "toy"), recorder)
+    second = extract(class_folder(folder, "toy"), recorder)
+    assert backbone.network.seen == 4
+    assert torch.equal(first.values, second.values)
+    assert torch.equal(first.labels, second.labels)
+    assert first.errors == second.errors
+
+
+def test_another_network_transform_or_set_is_another_entry(image_folder, backbone, recorder, tmp_path):
+    cache = FeatureCache(tmp_path / "cache")
+    folder = image_folder({"a": 3, "b": 2})
+    images = class_folder(folder, "toy")
+    Extractor(backbone, TRANSFORM, cache=cache)(images, recorder)
+    Extractor(backbone, Transform(9, 8, (0.5,) * 3, (0.25,) * 3), cache=cache)(images, recorder)
+    assert backbone.network.seen == 10
+    Extractor(backbone, TRANSFORM, cache=cache)(class_folder(image_folder({"a": 1, "b": 1}, "more"), "toy"), recorder)
+    assert backbone.network.seen == 12
+    with torch.no_grad():
+        backbone.network.body[0].bias += 1e-3
+    Extractor(backbone, TRANSFORM, cache=cache)(images, recorder)
+    assert backbone.network.seen == 17
+
+
+def test_batch_size_and_workers_are_not_part_of_the_key(image_folder, backbone, recorder, tmp_path):
+    images, cache = class_folder(image_folder({"a": 3, "b": 2}), "toy"), FeatureCache(tmp_path / "cache")
+    Extractor(backbone, TRANSFORM, batch_size=2, workers=1, cache=cache)(images, recorder)
+    Extractor(backbone, TRANSFORM, batch_size=5, workers=3, cache=cache)(images, recorder)
+    assert backbone.network.seen == 5
+
+
+def test_a_cache_that_cannot_be_written_warns_and_the_work_goes_on(image_folder, backbone, recorder, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    extract = Extractor(backbone, TRANSFORM, cache=FeatureCache(tmp_path / "file" / "cache"))
+    assert len(extract(class_folder(image_folder({"a": 2}), "toy"), recorder)) == 2
+    assert len(recorder.warnings) == 1
+    assert "features are not cached" in recorder.warnings[0]

@@ -1,0 +1,18 @@
+"""Figures of a classifier from tensors."""
+
+import pytest
+import torch
+from sklearn.metrics import accuracy_score, log_loss
+
+from ulcli.model.figures import classification_metrics
+
+
+def test_against_scikit_learn():
+    p = torch.rand(200, 3, dtype=torch.float64).softmax(1)
+    y = torch.randint(3, (200,))
+    figures = classification_metrics(p, y)
+    assert list(figures) == ["accuracy", "nll", "brier", "ece"]
+    assert figures["accuracy"] == accuracy_score(y, p.argmax(1))
+    assert figures["nll"] == pytest.approx(log_loss(y, p.numpy()))
+    one_hot = torch.eye(3)[y]
+    assert figures["brier"] == pytest.approx(((p - one_hot) ** 2).sum(1).mean().item())

@@ -1,0 +1,63 @@
+"""The figures of a row, against scipy and against loops written from the definitions."""
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+from scipy.special import digamma
+
+from ulcli.model.measures import MEASURES, measure_all
+
+
+def naive_dissonance(alpha, prior):
+    belief = (alpha - prior) / alpha.sum()
+    total = 0.0
+    for k, own in enumerate(belief):
+        others = np.delete(belief, k)
+        if others.sum() > 0:
+            balance = [2 * min(own, b) / (own + b) if own + b > 0 else 0.0 for b in others]
+            total += own * (others * balance).sum() / others.sum()
+    return total
+
+
+def naive_expected_entropy(alpha, _):
+    p = alpha / alpha.sum()
+    return digamma(alpha.sum() + 1) - (p * digamma(alpha + 1)).sum()
+
+
+ORACLES = {
+    "confidence": lambda alpha, _: (alpha / alpha.sum()).max(),
+    "vacuity": lambda alpha, prior: prior * len(alpha) / alpha.sum(),
+    "dissonance": naive_dissonance,
+    "predictive_entropy": lambda alpha, _: stats.entropy(alpha / alpha.sum()),
+    "expected_entropy": naive_expected_entropy,
+    "mutual_information": lambda alpha, _: stats.entropy(alpha / alpha.sum()) - naive_expected_entropy(alpha, _),
+    "differential_entropy": lambda alpha, _: stats.dirichlet(alpha).entropy(),
+}
+
+
+def rows(prior, classes=4, n=40):
+    return prior + torch.exp(3 * torch.randn(n, classes, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("prior", [1.0, 0.1])
+@pytest.mark.parametrize("name", MEASURES)
+def test_values(name, prior):
+    alpha = rows(prior)
+    got = measure_all(alpha, prior)[name]
+    assert got.dtype == np.float64
+    assert got.shape == (40,)
+    expected = [ORACLES[name](row, prior) for row in alpha.numpy()]
+    np.testing.assert_allclose(got, expected, rtol=1e-8, atol=1e-10)
+
+
+def test_every_measure_says_which_way_it_points():
+    sure, unsure = torch.tensor([[50.0, 1, 1]]), torch.tensor([[1.0, 1, 1]])
+    low, high = measure_all(sure, 1.0), measure_all(unsure, 1.0)
+    for name, measure in MEASURES.items():
+        assert measure.name == name
+        assert measure.reason in ("unfamiliar", "ambiguous")
+        if name != "dissonance":  # of no evidence there is no conflict
+            assert measure.sign * high[name] > measure.sign * low[name]
+    conflict = measure_all(torch.tensor([[50.0, 50, 1]]), 1.0)
+    assert conflict["dissonance"] > low["dissonance"]

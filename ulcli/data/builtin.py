@@ -1,0 +1,59 @@
+"""Image sets that need no download: scikit-learn's digits, and strange images to test a model with."""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image
+
+from ulcli.data.imageset import ArraySet
+
+_STRANGE_COUNT = 500
+
+
+def digits() -> ArraySet:
+    """1,797 handwritten digits of 8 x 8 pixels (scikit-learn, from the UCI repository)."""
+    from sklearn.datasets import load_digits
+
+    data = load_digits()
+    images = np.round(data.images * (255 / 16)).astype(np.uint8)
+    classes = tuple(str(name) for name in data.target_names)
+    return ArraySet("digits", images, data.target.astype(np.int64), classes)
+
+
+def noise(shape: tuple[int, int, int]) -> ArraySet:
+    """Images without content, at the network's own resolution (resizing would average the noise away).
+
+    A quarter each: independent uniform pixels, Gaussian pixels around gray, salt and pepper, one flat gray level.
+    """
+    channels, height, width = shape
+    random = np.random.default_rng(0)
+    size = (_STRANGE_COUNT // 4, height, width, channels)
+    kinds = [
+        random.uniform(0, 256, size),
+        random.normal(128, 48, size),
+        255.0 * random.integers(0, 2, size),
+        np.broadcast_to(random.uniform(0, 256, (size[0], 1, 1, 1)), size),
+    ]
+    images = np.concatenate(kinds).clip(0, 255).astype(np.uint8)
+    return ArraySet("noise", images[..., 0] if channels == 1 else images)
+
+
+def photos(shape: tuple[int, int, int]) -> ArraySet:
+    """Random square crops of scikit-learn's two sample photographs, a building and a flower."""
+    from sklearn.datasets import load_sample_images
+
+    _, height, width = shape
+    random = np.random.default_rng(0)
+    pictures = [Image.fromarray(picture) for picture in load_sample_images().images]
+    crops = []
+    for index in range(_STRANGE_COUNT):
+        picture = pictures[index % len(pictures)]
+        side = int(random.integers(48, min(picture.size)))
+        left = int(random.integers(0, picture.width - side + 1))
+        top = int(random.integers(0, picture.height - side + 1))
+        crops.append(picture.resize((width, height), Image.Resampling.BILINEAR, (left, top, left + side, top + side)))
+    return ArraySet("photos", np.stack([np.asarray(crop) for crop in crops]))
+
+
+LABELLED = {"digits": digits}
+STRANGE = {"noise": noise, "photos": photos}

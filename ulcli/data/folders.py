@@ -1,0 +1,102 @@
+"""Image files on disk: folders with one sub-folder a class, plain folders, lists of paths."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ulcli.data.images import is_image_name, read_image
+from ulcli.data.imageset import ImageSet, hash_parts
+from ulcli.errors import UserError, shorten
+
+
+class FileSet(ImageSet):
+    """Image files, read when asked for. A path is shown as it was given."""
+
+    def __init__(
+        self,
+        name: str,
+        paths: Sequence[str],
+        labels: np.ndarray | None = None,
+        classes: tuple[str, ...] | None = None,
+    ) -> None:
+        self.name = name
+        self.paths = paths
+        self.labels = labels
+        self.classes = classes
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def identify(self, index: int) -> str:
+        return self.paths[index]
+
+    def load(self, index: int) -> Image.Image:
+        return read_image(Path(self.paths[index]))
+
+    def digest(self) -> str:
+        # Size and time stand in for the content: reading 100,000 files to learn that nothing changed is no cache.
+        return hash_parts(*(f"{path}|{_stamp(path)}" for path in self.paths), self.labels)
+
+
+def walk_images(folder: Path) -> Iterator[str]:
+    """Paths of the images in a folder and below, hidden ones left out, in sorted order."""
+
+    def fail(error: OSError) -> None:
+        raise UserError(f"cannot read folder '{error.filename}': {error.strerror}")
+
+    for parent, folders, files in os.walk(folder, onerror=fail):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (os.path.join(parent, name) for name in sorted(files) if is_image_name(name))
+
+
+def plain_folder(folder: Path) -> FileSet:
+    """Every image of a folder and its sub-folders, without labels."""
+    paths = list(walk_images(folder))
+    if not paths:
+        raise UserError(f"no images in '{folder}' or its sub-folders; expected .png, .jpg, .tif, .webp or similar")
+    return FileSet(str(folder), paths)
+
+
+def class_folder(folder: Path, name: str) -> FileSet:
+    """A labelled set from a folder with one sub-folder a class; classes are the sorted sub-folder names."""
+    classes = tuple(class_names(folder))
+    if not classes:
+        raise UserError(
+            f"'{folder}' has no sub-folders; labelled data needs one sub-folder a class, or a CSV with path,label"
+        )
+    paths: list[str] = []
+    labels: list[int] = []
+    empty = []
+    for label, class_name in enumerate(classes):
+        members = list(walk_images(folder / class_name))
+        paths += members
+        labels += [label] * len(members)
+        if not members:
+            empty.append(class_name)
+    if not paths:
+        raise UserError(f"no images in the sub-folders of '{folder}'; expected .png, .jpg, .tif, .webp or similar")
+    if empty:
+        raise UserError(f"no images for class {shorten(empty)} in '{folder}'; add some or remove the sub-folder")
+    return FileSet(name, paths, np.asarray(labels, dtype=np.int64), classes)
+
+
+def class_names(folder: Path) -> list[str]:
+    """Sorted names of the visible sub-folders."""
+    try:
+        return sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
+    except OSError as error:
+        raise UserError(f"cannot read folder '{folder}': {error.strerror}") from None
+
+
+def _stamp(path: str) -> str:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return "missing"
+    # The mode too: an image that may be read from now on is another image than one that could not.
+    return f"{status.st_size} {status.st_mtime_ns} {status.st_mode}"

@@ -1,0 +1,119 @@
+"""What every source of images looks like from outside."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image
+
+
+class ImageSet(ABC):
+    """A named, ordered, indexable collection of images, with labels where the source has them.
+
+    `labels[i]` is an index into `classes`; both are None for images without labels.
+    """
+
+    name: str
+    classes: tuple[str, ...] | None = None
+    labels: np.ndarray | None = None
+    native_size: int | None = None  # side of the images in pixels, where all are squares of one size
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def identify(self, index: int) -> str:
+        """What a row's `path` column shows: the file, or the set's name and the position in it."""
+
+    @abstractmethod
+    def load(self, index: int) -> Image.Image:
+        """Decode one image to mode `L` or `RGB`; raises `ImageError`."""
+
+    @abstractmethod
+    def digest(self) -> str:
+        """A hash that changes when the images, their order or their labels do."""
+
+    def label_name(self, index: int) -> str | None:
+        """The class name of one image, or None where there are no labels."""
+        if self.labels is None or self.classes is None:
+            return None
+        return self.classes[int(self.labels[index])]
+
+
+class Subset(ImageSet):
+    """Some images of another set, in the given order."""
+
+    def __init__(self, parent: ImageSet, indices: Sequence[int] | np.ndarray, name: str) -> None:
+        self.parent = parent
+        self.indices = np.asarray(indices, dtype=np.int64)
+        self.name = name
+        self.classes = parent.classes
+        self.labels = None if parent.labels is None else parent.labels[self.indices]
+        self.native_size = parent.native_size
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def identify(self, index: int) -> str:
+        return self.parent.identify(int(self.indices[index]))
+
+    def load(self, index: int) -> Image.Image:
+        return self.parent.load(int(self.indices[index]))
+
+    def digest(self) -> str:
+        return hash_parts(self.parent.digest(), self.indices)
+
+
+def relabel(images: ImageSet, classes: tuple[str, ...]) -> ImageSet:
+    """The same images with labels that are indices into `classes`, which must hold all of the set's own."""
+    if images.classes is None or images.labels is None or images.classes == classes:
+        return images
+    view = Subset(images, np.arange(len(images)), images.name)
+    view.labels = np.array([classes.index(name) for name in images.classes])[images.labels]
+    view.classes = classes
+    return view
+
+
+class ArraySet(ImageSet):
+    """Images that lie in memory as uint8 arrays of shape (N, H, W) or (N, H, W, 3)."""
+
+    def __init__(
+        self,
+        name: str,
+        images: np.ndarray,
+        labels: np.ndarray | None = None,
+        classes: tuple[str, ...] | None = None,
+    ) -> None:
+        self.name = name
+        self.images = images
+        self.labels = labels
+        self.classes = classes
+        self.native_size = images.shape[1] if images.shape[1] == images.shape[2] else None
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def identify(self, index: int) -> str:
+        return f"{self.name}/{index}"
+
+    def load(self, index: int) -> Image.Image:
+        return Image.fromarray(self.images[index])
+
+    def digest(self) -> str:
+        return hash_parts(self.name, self.images, self.labels)
+
+
+def hash_parts(*parts: str | np.ndarray | None) -> str:
+    """One hash of texts and arrays; the same parts in another order or shape give another hash."""
+    state = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        if isinstance(part, np.ndarray):
+            state.update(f"array {part.dtype} {part.shape}:".encode())
+            state.update(np.ascontiguousarray(part).data)
+        else:
+            text = repr(part).encode("utf-8", "surrogateescape")
+            state.update(b"text %d:" % len(text) + text)
+    return state.hexdigest()

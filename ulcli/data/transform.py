@@ -1,0 +1,99 @@
+"""From a decoded image to the tensor that a network was trained on."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+RESAMPLING = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+
+_LARGEST = 8192  # pixels; a model file from a stranger may not ask for all memory
+
+
+@dataclass(frozen=True)
+class Transform:
+    """Resize the shorter side, crop the centre, scale to [0, 1], normalise.
+
+    The steps, and the pixels that come out, are those of torchvision's `ImageClassification` preset, so that a
+    network sees what it was trained on; this needs Pillow alone, where importing torchvision costs a second.
+    """
+
+    resize: int  # length of the shorter side, in pixels
+    crop: int  # side of the square that the network sees, in pixels
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    grayscale: bool = False
+    interpolation: str = "bilinear"
+
+    def __post_init__(self) -> None:
+        channels = self.channels
+        if not 0 < self.crop <= self.resize <= _LARGEST:
+            raise ValueError(
+                f"expected 0 < crop <= resize <= {_LARGEST}, got crop {self.crop} and resize {self.resize}"
+            )
+        if len(self.mean) != channels or len(self.std) != channels:
+            raise ValueError(f"expected {channels} values of mean and std, got {self.mean} and {self.std}")
+        if not all(value > 0 for value in self.std):
+            raise ValueError(f"expected a positive std, got {self.std}")
+        if self.interpolation not in RESAMPLING:
+            raise ValueError(f"expected interpolation in {sorted(RESAMPLING)}, got '{self.interpolation}'")
+
+    @property
+    def channels(self) -> int:
+        return 1 if self.grayscale else 3
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Shape of the tensor that comes out: (channels, height, width)."""
+        return self.channels, self.crop, self.crop
+
+    def __call__(self, image: Image.Image) -> Tensor:
+        """A float32 tensor of shape `self.shape`."""
+        import torch
+
+        pixels = self._resized(image.convert("L" if self.grayscale else "RGB"))
+        values = torch.from_numpy(np.array(pixels)).reshape(self.crop, self.crop, self.channels).permute(2, 0, 1)
+        mean, std = (torch.tensor(value).view(-1, 1, 1) for value in (self.mean, self.std))
+        return ((values.float() / 255 - mean) / std).contiguous()
+
+    def _resized(self, image: Image.Image) -> Image.Image:
+        image = _limit_aspect(image)
+        width, height = image.size
+        # torchvision truncates the longer side and rounds the crop's offset.
+        longer = int(self.resize * max(width, height) / min(width, height))
+        size = (self.resize, longer) if width <= height else (longer, self.resize)
+        if image.size != size:
+            image = image.resize(size, RESAMPLING[self.interpolation])
+        left, top = (round((side - self.crop) / 2) for side in size)
+        return image.crop((left, top, left + self.crop, top + self.crop))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for the model file; lists, for `torch.load(weights_only=True)` gives tuples back as such."""
+        fields = asdict(self)
+        return {**fields, "mean": list(self.mean), "std": list(self.std)}
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> Transform:
+        """The inverse of `to_dict`."""
+        return cls(**{**fields, "mean": tuple(fields["mean"]), "std": tuple(fields["std"])})
+
+
+def _limit_aspect(image: Image.Image) -> Image.Image:
+    """The middle of a very long image: all of it, resized by its short side, could fill the memory."""
+    width, height = image.size
+    limit = 16 * min(width, height)
+    if max(width, height) <= limit:
+        return image
+    left, top = max(width - limit, 0) // 2, max(height - limit, 0) // 2
+    return image.crop((left, top, left + min(width, limit), top + min(height, limit)))

@@ -1,0 +1,156 @@
+"""`model.pt`: what `ul train` writes and the other commands read."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ulcli.data.transform import Transform
+from ulcli.errors import UserError
+from ulcli.files import atomic_write
+from ulcli.model.arch import build_network, load_weights
+from ulcli.model.archive import read_archive
+from ulcli.model.backbone import Backbone
+from ulcli.model.head import Head
+from ulcli.model.linear import Linear
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FORMAT = "uncertainty-loss model"
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class BackboneRecord:
+    """What it takes to build the network again."""
+
+    arch: str
+    num_classes: int | None
+    head: str | None
+    state: dict[str, Tensor]
+
+    def build(self) -> Backbone:
+        """The network with its weights, ready to give features."""
+        network = build_network(self.arch, self.num_classes)
+        load_weights(network, self.state, self.arch)
+        network.eval().requires_grad_(False)
+        if self.head is not None and self.head not in dict(network.named_modules()):
+            raise UserError(f"'{self.arch}' has no layer '{self.head}' any more; train the model again")
+        return Backbone(self.arch, self.num_classes, network, self.head)
+
+
+@dataclass(frozen=True)
+class Model:
+    """Everything that a model file holds. The network itself is built only when it is needed."""
+
+    backbone: BackboneRecord
+    transform: Transform
+    classes: tuple[str, ...]
+    head: Head
+    baseline: Linear  # the cross-entropy classifier on the same features
+    loss: dict[str, Any]  # name, reg_factor, epochs
+    threshold: float  # of vacuity, above which an image is flagged
+    flag_rate: float  # the share of familiar images that the threshold was set to flag
+    validation: dict[str, float]  # figures on the validation data
+    data: dict[str, Any]  # what the head was fitted on: name, root, digest
+    provenance: dict[str, Any]  # tool and library versions, seed
+
+    def save(self, path: Path) -> None:
+        """Write the file; a reader sees the old one or the new one, never a part."""
+        import torch
+
+        content = {
+            "format": FORMAT,
+            "version": VERSION,
+            "backbone": {
+                "arch": self.backbone.arch,
+                "num_classes": self.backbone.num_classes,
+                "head": self.backbone.head,
+                "state": self.backbone.state,
+            },
+            "transform": self.transform.to_dict(),
+            "classes": list(self.classes),
+            "head": {
+                "weight": self.head.linear.weight,
+                "bias": self.head.linear.bias,
+                "evidence": self.head.evidence,
+                "prior": self.head.prior,
+            },
+            "baseline": {"weight": self.baseline.weight, "bias": self.baseline.bias},
+            "loss": self.loss,
+            "flags": {"vacuity": self.threshold, "rate": self.flag_rate},
+            "validation": self.validation,
+            "data": self.data,
+            "provenance": self.provenance,
+        }
+        try:
+            with atomic_write(path, "wb") as stream:
+                torch.save(content, stream)
+        except OSError as error:
+            raise UserError(f"cannot write '{path}': {error.strerror or error}") from None
+
+    @classmethod
+    def load(cls, path: Path) -> Model:
+        """Read a model file; `UserError` where it is missing, damaged, newer than this tool, or something else."""
+        return cls.parse(read_archive(path), path)
+
+    @classmethod
+    def parse(cls, content: Any, path: Path) -> Model:
+        """A model from what its file holds."""
+        if not is_model(content):
+            raise UserError(f"'{path}' is no model of this tool; make one of a checkpoint: ul train {path} --arch ...")
+        version = content.get("version")
+        if not isinstance(version, int) or version > VERSION:
+            raise UserError(f"'{path}' has format version {version}, this ul reads up to {VERSION}; upgrade ul")
+        try:
+            return _checked(_from_content(content))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise UserError(f"'{path}' is damaged: {type(error).__name__}: {error}; train the model again") from None
+
+
+def is_model(content: Any) -> bool:
+    """Whether the content of an archive is a model of this tool."""
+    return isinstance(content, dict) and content.get("format") == FORMAT
+
+
+def _from_content(content: dict[str, Any]) -> Model:
+    backbone, head, flags = content["backbone"], content["head"], content["flags"]
+    return Model(
+        backbone=BackboneRecord(backbone["arch"], backbone["num_classes"], backbone["head"], backbone["state"]),
+        transform=Transform.from_dict(content["transform"]),
+        classes=tuple(content["classes"]),
+        head=Head(Linear(head["weight"], head["bias"]), head["evidence"], float(head["prior"])),
+        baseline=Linear(content["baseline"]["weight"], content["baseline"]["bias"]),
+        loss=dict(content["loss"]),
+        threshold=float(flags["vacuity"]),
+        flag_rate=float(flags["rate"]),
+        validation=dict(content["validation"]),
+        data=dict(content["data"]),
+        provenance=dict(content["provenance"]),
+    )
+
+
+def _checked(model: Model) -> Model:
+    """A file that was edited by hand fails here, not in the middle of a run."""
+    import torch
+
+    import uncertainty_loss as ul
+
+    classes = len(model.classes)
+    for part in (model.head.linear, model.baseline):
+        if part.weight.dim() != 2 or part.weight.shape[0] != classes or part.bias.shape != (classes,):
+            raise ValueError(f"a classifier of shape {tuple(part.weight.shape)} does not fit {classes} classes")
+    if model.head.linear.weight.shape != model.baseline.weight.shape:
+        raise ValueError("head and baseline do not read the same features")
+    ul.get_evidence_function(model.head.evidence)  # raises ValueError for a name that it does not know
+    if not all(isinstance(name, str) for name in model.classes) or len(set(model.classes)) != classes:
+        raise ValueError("class names are not distinct texts")
+    weights = model.backbone.state.values()
+    if not isinstance(model.backbone.arch, str) or not all(isinstance(each, torch.Tensor) for each in weights):
+        raise TypeError("the backbone has no name or no weights")
+    if math.isnan(model.threshold):
+        raise ValueError("the threshold is not a number")
+    return model

@@ -1,0 +1,90 @@
+"""Results of `ul train`, `ul evaluate` and `ul info` as CSV rows and JSON documents."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from ulcli.output.rows import Row, plain
+
+if TYPE_CHECKING:
+    from ulcli.evaluate import Estimate, EvaluateResult
+    from ulcli.info import InfoResult
+    from ulcli.train import TrainResult
+
+EVALUATE_COLUMNS = ("set", "n", "score", "metric", "value", "low", "high")
+
+
+def evaluate_document(result: EvaluateResult) -> dict[str, Any]:
+    """The JSON that scripts rely on."""
+    return {
+        "model": result.model,
+        "data": result.data,
+        "n": result.n,
+        "metrics": {name: _estimate(estimate) for name, estimate in result.metrics.items()},
+        "baseline": {name: _estimate(estimate) for name, estimate in result.baseline.items()},
+        "ood": {
+            name: {
+                "n": strange.n,
+                "scores": {
+                    score: {key: plain(value) for key, value in values.items()}
+                    for score, values in strange.scores.items()
+                },
+            }
+            for name, strange in result.ood.items()
+        },
+        "requirements": [
+            {"requirement": str(each.condition), "value": plain(each.value), "met": each.met}
+            for each in result.requirements
+        ],
+    }
+
+
+def evaluate_rows(result: EvaluateResult) -> Iterator[Row]:
+    """The same, one figure a row."""
+    for score, metrics in (("head", result.metrics), ("baseline", result.baseline)):
+        for metric, estimate in metrics.items():
+            yield _figure(result.data, result.n, score, metric, **asdict(estimate))
+    for name, strange in result.ood.items():
+        for score, values in strange.scores.items():
+            for metric, value in values.items():
+                yield _figure(name, strange.n, score, metric, value)
+
+
+def info_document(result: InfoResult) -> dict[str, Any]:
+    """A model file's fields as JSON."""
+    return _all_plain_fields({"path": result.path, "size": result.size, **result.fields})
+
+
+def train_document(result: TrainResult) -> dict[str, Any]:
+    """What a training came to, as JSON."""
+    return _all_plain_fields({**asdict(result), "path": str(result.path)})
+
+
+def _figure(
+    data: str,
+    n: int,
+    score: str,
+    metric: str,
+    value: float,
+    low: float | None = None,
+    high: float | None = None,
+) -> Row:
+    return {"set": data, "n": n, "score": score, "metric": metric, "value": value, "low": low, "high": high}
+
+
+def _estimate(estimate: Estimate) -> dict[str, Any]:
+    return {key: plain(value) for key, value in asdict(estimate).items()}
+
+
+def _all_plain_fields(fields: dict[str, Any]) -> dict[str, Any]:
+    return {name: _all_plain(value) for name, value in fields.items()}
+
+
+def _all_plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return _all_plain_fields(value)
+    if isinstance(value, list | tuple):
+        return [_all_plain(item) for item in value]
+    return plain(value)

@@ -1,0 +1,134 @@
+"""Results as rich tables."""
+
+from __future__ import annotations
+
+import heapq
+import math
+import sys
+from collections.abc import Iterable, Iterator
+from typing import IO, TYPE_CHECKING, Any
+
+from rich import box
+from rich.console import Console, Group
+from rich.table import Table
+from rich.text import Text
+
+from ulcli.output.console import printable
+from ulcli.output.rows import Row
+
+if TYPE_CHECKING:
+    from ulcli.evaluate import Estimate, EvaluateResult
+    from ulcli.info import InfoResult
+    from ulcli.train import TrainResult
+
+_PIPE_WIDTH = 200  # where no terminal says how wide it is, nothing should be cut
+_SHOWN = ("confidence", "vacuity", "dissonance")
+
+
+def print_table(renderable: Table | Group, stream: IO[str] | None = None) -> None:
+    """Print to a stream, or to standard output."""
+    stream = stream or sys.stdout
+    Console(file=stream, width=None if stream.isatty() else _PIPE_WIDTH).print(renderable)
+
+
+def score_table(rows: Iterable[Row], top: int) -> Table:
+    """The `top` most uncertain rows, and those that failed; keeps no more rows than it shows."""
+    failed: list[Row] = []
+
+    def readable() -> Iterator[Row]:
+        for row in rows:
+            if row["error"] is None:
+                yield row
+            elif len(failed) < top:
+                failed.append(row)
+
+    worst = heapq.nlargest(top, readable(), key=lambda row: row["vacuity"])
+    labels = ["label"] if any("label" in row for row in (*worst, *failed)) else []
+    errors = ["error"] if failed else []
+    columns = ["path", *labels, "predicted", *_SHOWN, "reason", *errors]
+    table = _table(*columns)
+    for row in (*worst, *failed):
+        style = "red" if row["error"] else "yellow" if row["flagged"] else ""
+        cells = (_number(row[name]) if name in _SHOWN else row[name] for name in columns)
+        _add_row(table, *cells, style=style)
+    return table
+
+
+def evaluate_table(result: EvaluateResult) -> Group:
+    """Figures on the data beside the baseline's, then one block of scores for each strange set."""
+    figures = _table("", "evidential head", "cross-entropy", title=f"{result.data}: {result.n:,} images")
+    for name, estimate in result.metrics.items():
+        _add_row(figures, name, _estimate(estimate), _estimate(result.baseline[name]))
+    parts: list[Table] = [figures]
+    for name, strange in result.ood.items():
+        table = _table("score", "AUROC", "AUPR in", "AUPR out", "FPR95", title=f"against {name}: {strange.n:,} images")
+        for score, values in strange.scores.items():
+            _add_row(table, score, *(_number(values[key]) for key in ("auroc", "aupr_in", "aupr_out", "fpr95")))
+        parts.append(table)
+    if result.requirements:
+        table = _table("requirement", "measured", "met")
+        for requirement in result.requirements:
+            style = "" if requirement.met else "red"
+            met = "yes" if requirement.met else "NO"
+            _add_row(table, str(requirement.condition), _number(requirement.value), met, style=style)
+        parts.append(table)
+    return Group(*parts)
+
+
+def train_table(result: TrainResult) -> Table:
+    """Before and after, on the validation images."""
+    title = f"{result.validation_images:,} validation images"
+    table = _table("", "before (cross-entropy)", "after (evidential)", title=title)
+    for name in ("accuracy", "nll", "ece"):
+        _add_row(table, name, _number(result.before[name]), _number(result.after[name]))
+    _add_row(table, "seconds", "", f"{result.seconds:.1f}")
+    return table
+
+
+def info_table(result: InfoResult) -> Table:
+    """One line a field."""
+    table = _table("field", "value", title=result.path)
+    for name, value in result.fields.items():
+        _add_row(table, name, _described(value))
+    return table
+
+
+_WORDS = ("", "path", "label", "predicted", "reason", "error", "score", "field", "value", "requirement")
+
+
+def _table(*columns: str, title: str | None = None) -> Table:
+    heading = None if title is None else _text(title)
+    table = Table(title=heading, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        # A narrow terminal takes room from words, which can be folded, never from numbers.
+        number = column not in _WORDS
+        table.add_column(column, justify="right" if number else "left", overflow="fold", no_wrap=number)
+    return table
+
+
+def _add_row(table: Table, *cells: str | None, style: str = "") -> None:
+    table.add_row(*map(_text, cells), style=style)
+
+
+def _text(words: str | None) -> Text:
+    # Text, not markup: a file may be called "[red].png".
+    return Text("" if words is None else printable(words), overflow="fold")
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None or math.isnan(value) else f"{value:.4f}"
+
+
+def _estimate(estimate: Estimate) -> str:
+    if estimate.low is None or estimate.high is None:
+        return _number(estimate.value)
+    return f"{estimate.value:.4f} [{estimate.low:.4f}, {estimate.high:.4f}]"
+
+
+def _described(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_described(item)}" for key, item in value.items())
+    if isinstance(value, list):
+        words = [str(item) for item in value]
+        return ", ".join(words if len(words) <= 20 else [*words[:20], f"... {len(words)} in all"])
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,330 @@
+"""`ul train`: fit an evidential head on a classifier that somebody already has."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ulcli import __version__
+from ulcli.data.catalog import DataName, Places, labelled_set
+from ulcli.data.imageset import ImageSet, relabel
+from ulcli.data.loader import default_workers
+from ulcli.data.transform import Transform
+from ulcli.errors import UserError, shorten, unknown_name
+from ulcli.files import check_writable
+from ulcli.model.arch import network_for, published_network, published_transform
+from ulcli.model.archive import read_archive
+from ulcli.model.backbone import Backbone
+from ulcli.model.cache import FeatureCache
+from ulcli.model.checkpoint import parse_checkpoint, sample_checkpoint
+from ulcli.model.features import Extractor, Features, warn_of_unreadable
+from ulcli.model.figures import classification_metrics
+from ulcli.model.file import BackboneRecord, Model, is_model
+from ulcli.model.fit import (
+    best_affine_start,
+    cross_entropy_objective,
+    evidential_objective,
+    fit_linear,
+)
+from ulcli.model.head import Head
+from ulcli.model.linear import Linear
+from ulcli.reporting import Reporter, Silent
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from uncertainty_loss import Loss
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """How the user says that images were prepared for the network; None where nothing was said."""
+
+    image_size: int | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    grayscale: bool | None = None
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """What `ul train` is asked to do."""
+
+    checkpoint: Path | None = None  # None: the published weights of `arch`, or the sample classifier without one
+    arch: str | None = None
+    data: DataName | None = None
+    val: DataName | None = None
+    places: Places = field(default_factory=Places)
+    loss: str = "maxnorm"
+    reg_factor: float | None = None  # None: what the registry holds for the loss
+    flag_rate: float = 0.05
+    output: Path = Path("model.pt")
+    preparation: Preparation = Preparation()
+    seed: int = 0
+    device: str = "cpu"
+    batch_size: int = 64
+    workers: int = field(default_factory=default_workers)
+    cache: FeatureCache | None = None
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What came out: figures on the validation images, which took no part in the fit."""
+
+    path: Path
+    before: dict[str, float]  # of the cross-entropy classifier
+    after: dict[str, float]  # of the evidential head
+    images: int
+    validation_images: int
+    unreadable: int
+    epochs: int
+    seconds: float
+    threshold: float
+
+
+def train(settings: TrainSettings, reporter: Reporter | None = None) -> TrainResult:
+    """Fit a head, choose its threshold, and write the model file.
+
+    Order matters for honesty: the head sees the train split alone, the threshold and the figures come from the
+    validation split, and the test split is not opened.
+    """
+    import uncertainty_loss as ul
+
+    reporter = reporter or Silent()
+    started = time.perf_counter()
+    if settings.loss not in ul.loss_names():
+        raise unknown_name("loss", settings.loss, ul.loss_names())
+    loss = ul.get_loss(settings.loss)
+    reg_factor = loss.default_reg if settings.reg_factor is None else settings.reg_factor
+    check_writable(settings.output)
+
+    source = _read_source(settings)
+    images, validation = _data(settings, source)
+    backbone, transform = _backbone(settings, source, images)
+    extract = Extractor(backbone, transform, settings.device, settings.batch_size, settings.workers, settings.cache)
+    features, held_out = extract(images, reporter), extract(validation, reporter)
+    for part, part_images in ((features, images), (held_out, validation)):
+        warn_of_unreadable(part, part_images, reporter)
+
+    assert images.classes is not None
+    baseline = _baseline(source, backbone, images.classes, features, settings.seed, reporter)
+    head, epochs = _fit(loss, reg_factor, baseline, features, settings.seed, reporter)
+    assert held_out.labels is not None
+    before = classification_metrics(baseline(held_out.values).softmax(1), held_out.labels)
+    alpha = head.alpha(held_out.values)
+    after = classification_metrics(ul.expected_probability(alpha), held_out.labels)
+    threshold = ul.conformal_threshold(ul.vacuity(alpha, prior=head.prior), settings.flag_rate)
+    if math.isinf(threshold):
+        needed = math.ceil((1 - settings.flag_rate) / settings.flag_rate)
+        reporter.warn(
+            f"{len(held_out)} validation images are too few for --flag-rate {settings.flag_rate:g}: nothing will be "
+            f"flagged; give {needed} or more, or a higher rate"
+        )
+    Model(
+        backbone=BackboneRecord(backbone.arch, backbone.num_classes, backbone.head, _weights(backbone)),
+        transform=transform,
+        classes=images.classes,
+        head=head,
+        baseline=baseline,
+        loss={"name": loss.name, "reg_factor": reg_factor, "epochs": epochs},
+        threshold=threshold,
+        flag_rate=settings.flag_rate,
+        validation=after,
+        data={
+            "name": str(_data_name(settings).resolved()),
+            "root": str(settings.places.root.resolve()),
+            "digest": images.digest(),
+            "images": len(features),
+            "validation_images": len(held_out),
+        },
+        provenance=_provenance(settings.seed),
+    ).save(settings.output)
+    return TrainResult(
+        path=settings.output,
+        before=before,
+        after=after,
+        images=len(features),
+        validation_images=len(held_out),
+        unreadable=len(features.errors) + len(held_out.errors),
+        epochs=epochs,
+        seconds=time.perf_counter() - started,
+        threshold=threshold,
+    )
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Where the network comes from: a model file to fit again, or an architecture with or without a state dict."""
+
+    arch: str
+    state: dict[str, Tensor] | None = None
+    model: Model | None = None
+
+
+def _read_source(settings: TrainSettings) -> _Source:
+    if settings.checkpoint is None and settings.arch is not None:
+        return _Source(settings.arch)
+    path = settings.checkpoint or sample_checkpoint()
+    content = read_archive(path)
+    if is_model(content):
+        model = Model.parse(content, path)
+        return _Source(settings.arch or model.backbone.arch, model.backbone.state, model)
+    checkpoint = parse_checkpoint(content, path)
+    arch = settings.arch or checkpoint.arch
+    if arch is None:
+        raise UserError(
+            f"'{path}' does not say which network it is of; name it with --arch, for example resnet18 or "
+            "package.module:factory"
+        )
+    return _Source(arch, checkpoint.state)
+
+
+def _data_name(settings: TrainSettings) -> DataName:
+    if settings.data is not None:
+        return settings.data
+    if settings.checkpoint is not None or settings.arch is not None:
+        raise UserError("say which labelled images to fit on with --data, for example --data photos/train")
+    return DataName("digits")
+
+
+def _data(settings: TrainSettings, source: _Source) -> tuple[ImageSet, ImageSet]:
+    """The images to fit on, and those to validate with."""
+    data = _data_name(settings)
+    images = labelled_set(data, "train", settings.places)
+    if settings.val is not None:
+        validation = labelled_set(settings.val, "val" if settings.val == data else "all", settings.places)
+    else:
+        validation = labelled_set(DataName(data.name), "val", settings.places)
+    assert images.classes is not None
+    if len(images.classes) < 2:
+        raise UserError(f"'{images.name}' has one class only; a classifier needs two or more")
+    classes = images.classes
+    if source.model is not None:
+        check_classes(images, source.model.classes, "the model")
+        classes = source.model.classes
+    check_classes(validation, classes, f"'{images.name}'")
+    return relabel(images, classes), relabel(validation, classes)
+
+
+def check_classes(images: ImageSet, classes: tuple[str, ...], owner: str) -> None:
+    """Raise `UserError` unless the classes of a labelled set are the expected ones."""
+    assert images.classes is not None
+    unknown = [name for name in images.classes if name not in classes]
+    missing = [name for name in classes if name not in images.classes]
+    if unknown or missing:
+        parts = [f"{shorten(unknown)} unknown to {owner}"] if unknown else []
+        parts += [f"{shorten(missing)} missing"] if missing else []
+        raise UserError(
+            f"the classes of '{images.name}' ({len(images.classes)}) differ from those of {owner} ({len(classes)}): "
+            f"{'; '.join(parts)}"
+        )
+
+
+def _backbone(settings: TrainSettings, source: _Source, images: ImageSet) -> tuple[Backbone, Transform]:
+    if source.model is not None:
+        return source.model.backbone.build(), source.model.transform
+    num_classes = None
+    if source.state is None:
+        network = published_network(source.arch)
+    else:
+        network, num_classes = network_for(source.arch, source.state)
+    transform = _transform(settings.preparation, source.arch, network, images)
+    return Backbone.find_head(source.arch, num_classes, network, transform.shape), transform
+
+
+def _transform(preparation: Preparation, arch: str, network: Any, images: ImageSet) -> Transform:
+    """What the user says; else what the published weights want; else what network and data suggest."""
+    published = published_transform(arch)
+    gray = preparation.grayscale
+    if gray is None:
+        gray = published is None and _input_channels(network) == 1
+    channels = 1 if gray else 3
+    if published is not None and not gray:
+        mean, std = published.mean, published.std
+    else:
+        mean, std = (0.0,), (1.0,)
+    size = preparation.image_size
+    crop = size or (published.crop if published else images.native_size or 224)
+    resize = size or (published.resize if published else crop)
+    try:
+        return Transform(
+            resize=resize,
+            crop=crop,
+            mean=_per_channel(preparation.mean or mean, channels, "--mean"),
+            std=_per_channel(preparation.std or std, channels, "--std"),
+            grayscale=gray,
+            interpolation=published.interpolation if published else "bilinear",
+        )
+    except ValueError as error:
+        raise UserError(f"--image-size, --mean or --std make no sense: {error}") from None
+
+
+def _per_channel(values: tuple[float, ...], channels: int, option: str) -> tuple[float, ...]:
+    if len(values) == 1:
+        return values * channels
+    if len(values) != channels:
+        raise UserError(f"{option} has {len(values)} values; expected one, or one for each of {channels} channels")
+    return values
+
+
+def _input_channels(network: Any) -> int | None:
+    """How many channels the first convolution reads; None without one."""
+    from torch import nn
+
+    first = next((module for module in network.modules() if isinstance(module, nn.Conv2d)), None)
+    return None if first is None else first.in_channels
+
+
+def _baseline(
+    source: _Source,
+    backbone: Backbone,
+    classes: tuple[str, ...],
+    features: Features,
+    seed: int,
+    reporter: Reporter,
+) -> Linear:
+    """The cross-entropy classifier: the checkpoint's own where it tells as many classes, else a new one."""
+    if source.model is not None:
+        return source.model.baseline
+    own = backbone.own_classifier()
+    if own is None and features.values.shape[1] == len(classes):
+        return Linear.identity(len(classes))
+    if own is not None and own.num_classes == len(classes):
+        return own
+    count = features.values.shape[1] if own is None else own.num_classes
+    reporter.note(
+        f"the checkpoint tells {count} classes, the data has {len(classes)}: "
+        "a new cross-entropy classifier is fitted to compare with and to start from"
+    )
+    start = Linear.zeros(len(classes), features.values.shape[1])
+    objective = cross_entropy_objective()
+    return fit_linear(features, start, objective, seed=seed, reporter=reporter, what="fitting a classifier").linear
+
+
+def _fit(
+    loss: Loss, reg_factor: float, baseline: Linear, features: Features, seed: int, reporter: Reporter
+) -> tuple[Head, int]:
+    objective = evidential_objective(loss, reg_factor)
+    start = best_affine_start(baseline, features, objective)
+    fitted = fit_linear(features, start, objective, seed=seed, reporter=reporter, what=f"fitting the {loss.name} head")
+    return Head(fitted.linear, loss.evidence, loss.prior), fitted.epochs
+
+
+def _weights(backbone: Backbone) -> dict[str, Tensor]:
+    return {key: value.detach().cpu() for key, value in backbone.network.state_dict().items()}
+
+
+def _provenance(seed: int) -> dict[str, Any]:
+    from importlib.metadata import version
+
+    import torch
+
+    return {
+        "ul": __version__,
+        "torch": str(torch.__version__),
+        "torchvision": version("torchvision"),
+        "seed": seed,
+    }
