@@ -68,7 +68,7 @@ def checked_evidence(evidence: Tensor) -> Tensor:
 
 
 def can_look(x: Tensor) -> bool:
-    """Whether values can be read here and now at little cost: a plain tensor on the CPU, outside of any tracing."""
+    """Whether x is a plain tensor on the CPU, outside of any tracing: reading its values costs next to nothing."""
     return (
         x.device.type == "cpu"
         and type(x) in (Tensor, torch.nn.Parameter)

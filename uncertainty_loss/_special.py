@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from uncertainty_loss._checks import can_look
 from uncertainty_loss._terms import apply, elementwise
 
 # Row n holds R_n, constant term first: μ⁽ⁿ⁾(a) = (-1)ⁿ tⁿ⁺¹ R_n(t), t = 1/a in (0, 1]. Chebyshev series of
@@ -110,7 +111,7 @@ _UNIT = {
 def _polynomial(coefficients: tuple[float, ...], t: Tensor) -> Tensor:
     """Horner's rule, in place."""
     total = (t * coefficients[-1]).add_(coefficients[-2])
-    if t.device.type != "cpu" or torch.compiler.is_compiling():
+    if not can_look(t):
         for coefficient in coefficients[-3::-1]:
             total.mul_(t).add_(coefficient)
         return total

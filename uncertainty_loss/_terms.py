@@ -15,6 +15,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from uncertainty_loss._checks import can_look
+
 # Elements that go through a formula together: several temporaries of this size fit into a core's cache.
 _BLOCK = 1 << 16
 
@@ -117,14 +119,7 @@ def in_blocks(function: Callable[..., Tensor], x: Tensor, *rows: Tensor) -> Tens
         rows: (N, 1, ...) or (N, C, ...) each.
     """
     dims = [dim for dim in (0, *range(2, x.ndim)) if x.shape[dim] > 1]
-    if (
-        not dims
-        or x.device.type != "cpu"
-        or x.numel() <= 2 * _BLOCK
-        or torch.is_grad_enabled()
-        or torch.compiler.is_compiling()
-        or torch._C._functorch.is_functorch_wrapped_tensor(x)
-    ):
+    if not dims or x.numel() <= 2 * _BLOCK or torch.is_grad_enabled() or not can_look(x):
         return function(x, *rows)
     # Along the first dimension that has a length; what is still too large is cut again.
     dim = dims[0]

@@ -53,7 +53,7 @@ def soft_clamped_exp(x: Tensor, clamp: float = 10.0) -> Tensor:
         tensor([1.0000, 8.1548, 0.1226])
     """
     beyond = torch.log1p(torch.relu(x.abs() - clamp))
-    return torch.exp(torch.clamp(x, -clamp, clamp) + torch.sign(x) * beyond)
+    return torch.exp(torch.where(x.abs() <= clamp, x, torch.sign(x) * (clamp + beyond)))
 
 
 def softplus(x: Tensor) -> Tensor:
