@@ -152,7 +152,10 @@ def _train(
     loss: Annotated[str, typer.Option(metavar="NAME")] = "maxnorm",
     reg_factor: Annotated[
         float | None,
-        typer.Option(min=0.0, help="Final weight of the loss's regulariser. Default: the loss's own."),
+        typer.Option(
+            min=0.0,
+            help="Final weight of the loss's regulariser. Default: 0, and the loss's own with --evidence-from head.",
+        ),
     ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Where to write the model.")] = Path(
         "model.pt"

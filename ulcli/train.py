@@ -63,7 +63,7 @@ class TrainSettings:
     val: DataName | None = None
     places: Places = field(default_factory=Places)
     loss: str = "maxnorm"
-    reg_factor: float | None = None  # None: what the registry holds for the loss
+    reg_factor: float | None = None  # None: see `_reg_factor`
     evidence_from: EvidenceFrom = EvidenceFrom.DENSITY
     flag_rate: float = 0.05
     target_accuracy: float | None = None
@@ -106,7 +106,7 @@ def train(settings: TrainSettings, reporter: Reporter | None = None) -> TrainRes
     if settings.loss not in ul.loss_names():
         raise unknown_name("loss", settings.loss, ul.loss_names())
     loss = ul.get_loss(settings.loss)
-    reg_factor = loss.default_reg if settings.reg_factor is None else settings.reg_factor
+    reg_factor = _reg_factor(settings, loss)
     check_writable(settings.output)
 
     source = _read_source(settings)
@@ -175,6 +175,17 @@ def train(settings: TrainSettings, reporter: Reporter | None = None) -> TrainRes
         flags=str(flags),
         temperature=predictor.head.temperature,
     )
+
+
+def _reg_factor(settings: TrainSettings, loss: Loss) -> float:
+    """What was asked for; else the loss's own weight, and none where the amount of evidence comes from the density.
+
+    A regulariser takes evidence away from what the head cannot tell. The density does that better, and without it
+    the head is more accurate and better calibrated (benchmarks/trust.py).
+    """
+    if settings.reg_factor is not None:
+        return settings.reg_factor
+    return loss.default_reg if settings.evidence_from is EvidenceFrom.HEAD else 0.0
 
 
 @dataclass(frozen=True)

@@ -86,9 +86,10 @@ class Familiarity:
                 on none at all however large the training set. The share of images that one is ready to flag.
 
         Returns:
-            m of shape (N,), 0 <= m <= total. With alpha = 1 + K m p the vacuity is 1 / (1 + m) for any K.
+            m of shape (N,), 1e-9 <= m <= total. With alpha = 1 + K m p the vacuity is 1 / (1 + m) for any K.
         """
-        return total * typicality * (typicality / fading).clamp(max=1.0)
+        count = total * typicality * (typicality / fading).clamp(max=1.0)
+        return count.clamp_min(1e-9)  # in alpha = 1 + K m p the order of the classes shall survive
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors and a number that `from_state_dict` restores."""

@@ -11,6 +11,7 @@ from ulcli.data.loader import Batch, batches
 from ulcli.expressions import Condition
 from ulcli.model.backbone import Activations, Backbone
 from ulcli.model.file import Model
+from ulcli.model.flags import UNFAMILIAR
 from ulcli.model.measures import MEASURES, measure_all
 from ulcli.model.sets import SetMethod
 from ulcli.reporting import Reporter
@@ -70,6 +71,8 @@ class Scorer:
 
     def _scored(self, activations: Activations) -> list[_Scored | None]:
         """What there is to say of each image of a batch; None where the network gave no number."""
+        import torch
+
         import uncertainty_loss as ul
 
         predictions = self.model.predictor(*activations)
@@ -83,7 +86,10 @@ class Scorer:
         probabilities = ul.expected_probability(predictions.alpha)
         sets = None
         if self.sets is not None:
-            sets = self.model.sets.classes(probabilities, self.sets.coverage, self.sets.method).tolist()
+            members = self.model.sets.classes(probabilities, self.sets.coverage, self.sets.method)
+            # Of an image like none that was seen nothing is known, so no class can be excluded.
+            strange = torch.tensor([reason == UNFAMILIAR for reason in reasons])
+            sets = (members | strange[:, None]).tolist()
         finite = predictions.alpha.isfinite().all(1).tolist()
         return [
             _Scored(

@@ -103,7 +103,7 @@ class _Call(NamedTuple):
     """One module at work."""
 
     name: str
-    module: nn.Module
+    module: Any
     input: Any
     output: Any
 
@@ -141,7 +141,7 @@ def _classifier_name(final: Tensor, calls: list[_Call]) -> str | None:
         if not isinstance(call.module, nn.Linear) or call.input is None or call.input.dim() != 2:
             continue
         if call.output.shape == final.shape and _same_classifier(call.output, final):
-            return call.name
+            return str(call.name)
     return None
 
 

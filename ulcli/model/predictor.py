@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -38,7 +38,7 @@ class Predictor:
     """From features to Dirichlet parameters.
 
     The losses set the amount of evidence by their hyper-parameters; only the features know how much of the like was
-    seen. So the head says which class, by its calibrated expected probability p, and the density how much evidence,
+    seen. So the head says which class, by the calibrated shares p of its evidence, and the density how much evidence,
     m comparable training images: alpha = 1 + K m p, vacuity 1 / (1 + m) (the form of natural posterior networks,
     arXiv 2105.04471).
     """
@@ -65,27 +65,30 @@ class Predictor:
         evidence_from: EvidenceFrom,
     ) -> Predictor:
         """From a fitted head, the moments of the training images, and validation images with their labels."""
+        import uncertainty_loss as ul
         from uncertainty_loss import Familiarity, FeatureDensity
 
         if len(features) < 3:
             raise UserError(f"{len(features)} validation images are too few to calibrate anything; give many more")
         density = FeatureDensity.fit(moments)
         familiarity = Familiarity.fit(_signs(density, baseline, features, embedding))
-        calibrated = head.calibrated(features, labels)
         images = int(moments.counts.sum())
-        return cls(calibrated, baseline, density, familiarity, images, fading, evidence_from)
+        raw = cls(head, baseline, density, familiarity, images, fading, evidence_from)
+
+        def expected(candidate: Head) -> Tensor:
+            return ul.expected_probability(replace(raw, head=candidate)(features, embedding).alpha)
+
+        return replace(raw, head=head.calibrated(features, labels, expected))
 
     def __call__(self, features: Tensor, embedding: Tensor) -> Predictions:
         """Predictions for features (N, D) and embeddings (N, E)."""
-        import uncertainty_loss as ul
-
         head_alpha = self.head.alpha(features)
         signs = _signs(self.density, self.baseline, features, embedding)
         typicality = self.familiarity.typicality(self.familiarity.score(signs))
         if self.evidence_from is EvidenceFrom.HEAD:
             return Predictions(head_alpha, self.head.prior, head_alpha, typicality)
         count = self.familiarity.comparable_images(typicality, self.images, self.fading)
-        evidence = head_alpha.shape[1] * count[:, None] * ul.expected_probability(head_alpha)
+        evidence = head_alpha.shape[1] * count[:, None] * self.head.shares(features)
         return Predictions(1 + evidence, 1.0, head_alpha, typicality)
 
 
