@@ -6,6 +6,7 @@ of the training images.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,9 +25,11 @@ _CHUNK = 2**25  # distances held at a time
 def logit_scores(logits: Tensor) -> dict[str, np.ndarray]:
     """Maximum probability, entropy and energy (arXiv 1610.02136, 2010.03759) of logits (N, K)."""
     log_p = logits.log_softmax(1)
+    top, place = logits.max(1, keepdim=True)
+    others = logits.scatter(1, place, -math.inf).logsumexp(1)
     return {
-        # In logarithms: rounded probabilities of 1.0 would tie images that differ.
-        "max_probability": -log_p.amax(1).numpy(),
+        # As logarithm of its odds: probabilities that round to 1, or logarithms to 0, would tie images that differ.
+        "max_probability": (others - top[:, 0]).numpy(),
         "entropy": -(log_p.exp() * log_p).sum(1).numpy(),
         "energy": -logits.logsumexp(1).numpy(),
     }

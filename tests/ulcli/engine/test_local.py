@@ -1,5 +1,7 @@
 """Rows out of inputs: one an image, in order, the same however they were batched."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,11 +11,13 @@ from torch import nn
 from ulcli.data.catalog import DataName, Places, labelled_set
 from ulcli.data.folders import FileSet, class_folder
 from ulcli.data.imageset import ArraySet, Subset
-from ulcli.engine.local import Scorer, is_labelled
+from ulcli.engine.local import Scorer, SetOptions, is_labelled
 from ulcli.expressions import Condition
 from ulcli.model.backbone import Backbone
 from ulcli.model.file import Model
+from ulcli.model.flags import Flags
 from ulcli.model.measures import MEASURES
+from ulcli.model.sets import SetMethod
 from ulcli.reporting import Silent
 
 FLAGS = Condition("vacuity", ">", 0.1)
@@ -92,6 +96,46 @@ def test_what_is_flagged_on(scorer, digits, measure):
         assert row["flagged"] is (row[measure] >= middle)
         assert row["reason"] == (MEASURES[measure].reason if row["flagged"] else None)
     assert 0 < sum(row["flagged"] for row in rows) < 30
+
+
+def test_the_models_own_thresholds_say_why(scorer, model, digits):
+    vacuities = sorted(row["vacuity"] for row in score(scorer(), digits))
+    doubts = sorted(1 - row["confidence"] for row in score(scorer(), digits))
+    flags = Flags(0.05, vacuity=vacuities[24], target_accuracy=0.98, doubt=doubts[14])
+    rows = score(Scorer(replace(model, flags=flags), model.backbone.build()), digits)
+    for row in rows:
+        if row["vacuity"] > vacuities[24]:
+            assert (row["flagged"], row["reason"]) == (True, "unfamiliar")
+        elif 1 - row["confidence"] > doubts[14] + 1e-9:
+            assert (row["flagged"], row["reason"]) == (True, "ambiguous")
+        elif 1 - row["confidence"] < doubts[14] - 1e-9:
+            assert (row["flagged"], row["reason"]) == (False, None)
+    assert {row["reason"] for row in rows} == {None, "unfamiliar", "ambiguous"}
+
+
+@pytest.mark.parametrize("method", SetMethod)
+def test_the_set_column(scorer, model, digits, method):
+    wide = scorer(sets=SetOptions(0.95, method), probs=True)
+    assert wide.columns(labelled=True)[-11] == "set"
+    rows = score(wide, digits)
+    held = 0
+    for row in rows:
+        names = row["set"].split("|")
+        p = torch.tensor([[row[f"p_{k}"] for k in range(10)]], dtype=torch.float64)
+        mask = model.sets.classes(p, 0.95, method)[0]
+        assert names == [str(k) for k in range(10) if mask[k]]
+        assert row["predicted"] in names
+        held += row["label"] in names
+    assert held >= 27
+    every = score(scorer(sets=SetOptions(1 - 1e-9, method)), digits)
+    assert every[0]["set"] == "0|1|2|3|4|5|6|7|8|9"  # more than the validation data can promise
+
+
+def test_a_row_without_figures_has_an_empty_set(scorer, tmp_path):
+    scoring = scorer(sets=SetOptions(0.95, SetMethod.LAC))
+    (row,) = score(scoring, FileSet("files", [str(tmp_path / "none.png")]))
+    assert row["set"] is None
+    assert list(row) == scoring.columns(labelled=False)
 
 
 def test_an_image_that_cannot_be_read_keeps_its_row(scorer, digits, tmp_path):
