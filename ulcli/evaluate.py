@@ -241,16 +241,17 @@ def _labelled(
     """The images of the classes that the model knows, and those of the classes that were held out from it."""
     fitted_on = DataName.parse(model.data["name"])
     data = settings.data or DataName(fitted_on.name, "test")
-    default = "test"
-    if data.split is None and not comes_in_parts(data.name):
-        if data.resolved().name == fitted_on.name:
-            reporter.note(
-                f"'{data.name}' is what the model was fitted on: only the test part that training left out is read "
-                f"('{data.name}:all' reads every image)"
-            )
-        else:
-            default = "all"
-    images = labelled_set(data, default, places)
+    same = data.resolved().name == fitted_on.name
+    # A set in one piece that the model has not seen is read whole; of its own, only what training left out.
+    split = data.split or ("test" if same or comes_in_parts(data.name) else "all")
+    if same and data.split is None and not comes_in_parts(data.name):
+        reporter.note(
+            f"'{data.name}' is what the model was fitted on: only the test part that training left out is read "
+            f"('{data.name}:all' reads every image)"
+        )
+    if same and (split in ("all", fitted_on.split or "train") or fitted_on.split == "all"):
+        reporter.warn(f"the model was fitted on images of '{data.name}:{split}': these figures are too good")
+    images = labelled_set(data, split, places)
     assert images.classes is not None
     held_out = [name for name in images.classes if name in model.data["hold_out"]]
     unknown = [name for name in images.classes if name not in model.classes and name not in held_out]
@@ -299,7 +300,10 @@ def _feature_baselines(model: Model, places: Places, extract: Extractor, reporte
     except (UserError, ValueError):
         changed = True
     if changed:
-        reporter.warn(f"the training images of '{data}' are gone or have changed: {', '.join(BASELINES)} are left out")
+        reporter.warn(
+            f"the training images of '{data}' are gone or have changed: {', '.join(BASELINES)} are left out, and "
+            "a test part cut from the same set may hold images that the model was fitted on"
+        )
         return None
     features = extract(images, reporter, for_density=True)
     assert features.labels is not None

@@ -68,10 +68,10 @@ class Flags:
         ]
 
     def __str__(self) -> str:
-        parts = [f"vacuity>{self.vacuity:.4g}"]
+        parts = [f"vacuity>{self.vacuity:.4g}"] if math.isfinite(self.vacuity) else []
         if self.doubt is not None and math.isfinite(self.doubt):
             parts.append(f"confidence<{1 - self.doubt:.4g}")
-        return " or ".join(parts)
+        return " or ".join(parts) or "no threshold"
 
 
 def doubts(alpha: Tensor) -> Tensor:
