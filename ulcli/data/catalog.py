@@ -100,12 +100,12 @@ def _score_input(word: str, shape: tuple[int, int, int], places: Places) -> Imag
     if data.name in known_names():
         return strange_set(data, shape, places)
     path = Path(word)
-    if path.is_dir():
-        return plain_folder(path)
     if not _exists(path):
-        if data.split is not None and Path(data.name).exists():
+        if data.split is not None and _exists(Path(data.name)):
             return labelled_set(data, "all", places)
         raise UserError(f"no such file or folder: '{word}'")
+    if path.is_dir():
+        return plain_folder(path)
     if path.suffix.lower() == ".csv":
         return read_manifest(path, word, need_labels=False)
     return FileSet(word, [word])
