@@ -12,14 +12,14 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent))
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from benchmarks.through_the_tool import train_classifier, ul
 
 OOD = ("digits", "noise", "photos")
 
@@ -35,7 +35,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for seed in range(arguments.seeds):
             checkpoint = Path(folder) / f"lenet_{seed}.pth"
-            train_classifier(arguments.data_root, checkpoint, seed)
+            train_classifier(arguments.data_root, checkpoint, "lenet", seed)
             for loss in arguments.losses:
                 report = through_the_tool(arguments.data_root, checkpoint, loss, seed, Path(folder))
                 rows.setdefault("cross-entropy, maximum probability", []).append(
@@ -43,38 +43,6 @@ def main() -> None:
                 )
                 rows.setdefault(f"{loss}, vacuity", []).append(figures(report["metrics"], report["ood"], "vacuity"))
     print_table(rows)
-
-
-def train_classifier(root: Path, checkpoint: Path, seed: int, epochs: int = 6) -> None:
-    """Plain cross-entropy on the train part, pixels in [0, 1]."""
-    import torch
-    from torch.nn import functional as F
-
-    from benchmarks.networks import lenet
-
-    torch.manual_seed(seed)
-    x, y = pixels(root, "train")
-    network = lenet()
-    optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
-    for _ in range(epochs):
-        for rows in torch.randperm(len(x)).split(128):
-            optimizer.zero_grad()
-            F.cross_entropy(network(x[rows]), y[rows]).backward()
-            optimizer.step()
-    torch.save(network.state_dict(), checkpoint)
-
-
-def pixels(root: Path, part: str) -> tuple[Any, Any]:
-    """One part of FashionMNIST as tensors."""
-    import numpy as np
-    import torch
-
-    from ulcli.data.catalog import DataName, Places, labelled_set
-
-    images = labelled_set(DataName("fashion-mnist"), part, Places(root))
-    assert images.labels is not None
-    values = np.stack([np.asarray(images.load(index)) for index in range(len(images))])
-    return torch.from_numpy(values).float().div(255).unsqueeze(1), torch.from_numpy(images.labels)
 
 
 def through_the_tool(root: Path, checkpoint: Path, loss: str, seed: int, folder: Path) -> dict[str, Any]:
@@ -86,12 +54,6 @@ def through_the_tool(root: Path, checkpoint: Path, loss: str, seed: int, folder:
     ood = [word for name in OOD for word in ("--ood", name)]
     report: dict[str, Any] = json.loads(ul("evaluate", str(model), *ood, *data, "-f", "json"))
     return report
-
-
-def ul(*words: str) -> str:
-    """Run the tool as a user does."""
-    command = [sys.executable, "-m", "ulcli", *words, "--quiet"]
-    return subprocess.run(command, cwd=HERE.parent, check=True, capture_output=True, text=True).stdout
 
 
 def figures(metrics: dict[str, Any], ood: dict[str, Any], score: str) -> dict[str, float]:

@@ -7,9 +7,10 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
+from enum import Enum
 from pathlib import Path
 from types import FrameType
-from typing import IO, TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import IO, TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
 
@@ -33,6 +34,8 @@ from ulcli.output.formats import Format, choose_format
 if TYPE_CHECKING:
     from ulcli.data.catalog import DataName
     from ulcli.model.cache import FeatureCache
+
+_Choice = TypeVar("_Choice", bound=Enum)
 
 app = typer.Typer(
     name="ul",
@@ -149,7 +152,10 @@ def _train(
     loss: Annotated[str, typer.Option(metavar="NAME")] = "maxnorm",
     reg_factor: Annotated[
         float | None,
-        typer.Option(min=0.0, help="Final weight of the loss's regulariser. Default: the loss's own."),
+        typer.Option(
+            min=0.0,
+            help="Final weight of the loss's regulariser. Default: 0, and the loss's own with --evidence-from head.",
+        ),
     ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Where to write the model.")] = Path(
         "model.pt"
@@ -166,6 +172,19 @@ def _train(
     flag_rate: Annotated[
         float, typer.Option(help="Share of familiar images that the model may flag; sets its threshold.")
     ] = 0.05,
+    target_accuracy: Annotated[
+        float | None,
+        typer.Option(help="Flag as ambiguous what it takes for the other predictions to be this accurate."),
+    ] = None,
+    evidence_from: Annotated[
+        str, typer.Option(metavar="SOURCE", help="What the amount of evidence comes from: density or head.")
+    ] = "density",
+    hold_out: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="CLASS", help="Leave a class out; ul evaluate then uses it as near strange data. Repeatable."
+        ),
+    ] = None,
     data_root: DataRootOption = None,
     download: DownloadOption = False,
     seed: Annotated[int, typer.Option(help="Same seed, same weights.")] = 0,
@@ -181,12 +200,15 @@ def _train(
     from ulcli.data.catalog import Places
     from ulcli.data.loader import default_workers
     from ulcli.model.device import resolve_device
+    from ulcli.model.predictor import EvidenceFrom
     from ulcli.output.documents import train_document
     from ulcli.output.tables import train_table
     from ulcli.train import Preparation, TrainSettings, train
 
     if not 0 < flag_rate < 1:
         raise UserError(f"--flag-rate is {flag_rate:g}, expected a share between 0 and 1, such as 0.05")
+    if target_accuracy is not None and not 0 < target_accuracy < 1:
+        raise UserError(f"--target-accuracy is {target_accuracy:g}, expected a share between 0 and 1, such as 0.98")
     settings = TrainSettings(
         checkpoint=checkpoint,
         arch=arch,
@@ -195,7 +217,10 @@ def _train(
         places=Places(data_root or Path("data"), download),
         loss=loss,
         reg_factor=reg_factor,
+        evidence_from=_choice(evidence_from, EvidenceFrom, "--evidence-from"),
         flag_rate=flag_rate,
+        target_accuracy=target_accuracy,
+        hold_out=tuple(hold_out or ()),
         output=output,
         preparation=Preparation(image_size, _numbers(mean, "--mean"), _numbers(std, "--std"), grayscale),
         seed=seed,
@@ -233,6 +258,15 @@ def _evaluate(
         list[str] | None,
         typer.Option(metavar="EXPR", help="'accuracy>=0.9', 'ood_auroc>0.8' ...; exit code 1 where unmet. Repeatable."),
     ] = None,
+    shift: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KIND[:1-5]",
+            help="Measure on worse copies too: blur, noise, contrast, rotation, inversion, jpeg. Repeatable.",
+        ),
+    ] = None,
+    bootstrap: Annotated[int, typer.Option(min=0, help="Resamples for the 95% intervals; 0 for none.")] = 200,
+    seed: Annotated[int, typer.Option(help="Seed of the resamples.")] = 0,
     form: FormatOption = None,
     output: OutputOption = None,
     data_root: DataRootOption = None,
@@ -247,6 +281,7 @@ def _evaluate(
     """Measure a model: its predictions on labelled images, its uncertainty on strange ones."""
     from ulcli.data.catalog import DataName, Places
     from ulcli.data.loader import default_workers
+    from ulcli.data.shifts import Shift
     from ulcli.evaluate import REQUIREMENTS, EvaluateSettings, evaluate
     from ulcli.expressions import parse_condition
     from ulcli.model.device import resolve_device
@@ -258,7 +293,10 @@ def _evaluate(
         model=model,
         data=_data_name(data),
         ood=[DataName.parse(name) for name in ood or ()],
+        shifts=[Shift.parse(text) for text in shift or ()],
         require=[parse_condition(text, REQUIREMENTS) for text in require or ()],
+        bootstrap=bootstrap,
+        seed=seed,
         places=Places(data_root, download) if data_root else None,
         device=resolve_device(device),
         batch_size=batch_size,
@@ -300,6 +338,13 @@ def _score(
     top: Annotated[int, typer.Option(min=1, help="Rows of the table: the most uncertain ones.")] = 50,
     probs: Annotated[bool, typer.Option("--probs", help="A column p_CLASS for each class.")] = False,
     alpha: Annotated[bool, typer.Option("--alpha", help="A column alpha_CLASS for each class.")] = False,
+    sets: Annotated[
+        float | None,
+        typer.Option(metavar="COVERAGE", help="A column with the classes that cannot be excluded, such as 0.95."),
+    ] = None,
+    set_method: Annotated[
+        str, typer.Option(metavar="METHOD", help="lac: smallest sets; aps: sets that grow with ambiguity.")
+    ] = "lac",
     form: FormatOption = None,
     output: OutputOption = None,
     data_root: DataRootOption = None,
@@ -312,13 +357,18 @@ def _score(
     """Score images: a row of uncertainty measures each, and a flag on those not to trust."""
     from ulcli.data.catalog import Places
     from ulcli.data.loader import default_workers
+    from ulcli.engine.local import SetOptions
     from ulcli.expressions import parse_condition
     from ulcli.model.device import resolve_device
     from ulcli.model.measures import MEASURES
+    from ulcli.model.sets import SetMethod
     from ulcli.output.tables import score_table
     from ulcli.score import Limit, ScoreSettings, score
 
     form = _format(form, output)
+    if sets is not None and not 0 < sets < 1:
+        raise UserError(f"--sets is {sets:g}, expected a coverage between 0 and 1, such as 0.95")
+    method = _choice(set_method, SetMethod, "--set-method")
     settings = ScoreSettings(
         model=model,
         inputs=inputs,
@@ -327,6 +377,7 @@ def _score(
         places=Places(data_root or Path("data")),
         probs=probs,
         alpha=alpha,
+        sets=None if sets is None else SetOptions(sets, method),
         device=resolve_device(device),
         batch_size=batch_size,
         workers=workers or default_workers(),
@@ -338,7 +389,7 @@ def _score(
         _write_rows(scoring.rows, scoring.columns, form, output)
     tally = scoring.tally
     if not quiet:
-        say(f"{tally.rows:,} images: {tally.flagged:,} flagged ({scoring.flag_on}), {tally.errors:,} unreadable")
+        say(f"{tally.rows:,} images: {tally.flagged:,} flagged ({scoring.flagged_on}), {tally.errors:,} unreadable")
     if tally.too_many:
         say(f"ul: more than --max-flagged {tally.max_flagged}: {tally.flagged:,} of {tally.scored:,} images")
     if tally.errors:
@@ -368,6 +419,16 @@ def _data_name(text: str | None) -> DataName | None:
     from ulcli.data.catalog import DataName
 
     return None if text is None else DataName.parse(text)
+
+
+def _choice(text: str, choices: type[_Choice], option: str) -> _Choice:
+    """A member of an enumeration whose module is too heavy to import for the help."""
+    from ulcli.errors import unknown_name
+
+    try:
+        return choices(text)
+    except ValueError:
+        raise unknown_name(f"value of {option}", text, [str(each.value) for each in choices]) from None
 
 
 def _numbers(text: str | None, option: str) -> tuple[float, ...] | None:

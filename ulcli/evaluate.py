@@ -11,20 +11,39 @@ import numpy as np
 
 from ulcli.data import builtin
 from ulcli.data.catalog import DataName, Places, comes_in_parts, labelled_set, strange_set
-from ulcli.data.imageset import ImageSet, relabel
+from ulcli.data.imageset import ImageSet, of_classes, relabel
 from ulcli.data.loader import default_workers
+from ulcli.data.shifts import Shift, Shifted
 from ulcli.errors import UserError, shorten
 from ulcli.expressions import Condition
+from ulcli.model.baselines import BASELINES, FeatureBaselines, logit_scores
 from ulcli.model.cache import FeatureCache
+from ulcli.model.estimates import Estimate, Resamples, against, classification, selective
 from ulcli.model.features import Extractor, Features, warn_of_unreadable
-from ulcli.model.figures import classification_metrics
 from ulcli.model.file import Model
 from ulcli.model.measures import MEASURES, measure_all
 from ulcli.reporting import Reporter, Silent
 
-METRICS = ("accuracy", "nll", "brier", "ece")
+METRICS = (
+    "accuracy",
+    "nll",
+    "brier",
+    "ece",
+    "adaptive_ece",
+    "classwise_ece",
+    "aurc",
+    "excess_aurc",
+    "augrc",
+    "accuracy_at_80",
+    "accuracy_at_90",
+    "accuracy_at_95",
+    "misclassification_auroc",
+    "flag_rate",
+)
 REQUIREMENTS = (*METRICS, "ood_auroc")
-BASELINE = "max_probability"
+OWN = "vacuity"  # the score that stands for the model where one number is asked for
+HEAD_VACUITY = "head_vacuity"  # of the evidential head alone, whatever the evidence comes from
+NEAR, FAR = "near", "far"
 
 
 @dataclass(frozen=True)
@@ -34,8 +53,11 @@ class EvaluateSettings:
     model: Path
     data: DataName | None = None  # None: the test split of what the model was fitted on
     ood: Sequence[DataName] = ()  # none: the built-in sets
+    shifts: Sequence[Shift] = ()
     require: Sequence[Condition] = ()
     places: Places | None = None  # None: where the training data lay
+    bootstrap: int = 200  # resamples for the intervals; 0 for none
+    seed: int = 0
     device: str = "cpu"
     batch_size: int = 64
     workers: int = field(default_factory=default_workers)
@@ -43,20 +65,46 @@ class EvaluateSettings:
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """A figure, and the interval that it lies in with 95% confidence where that is known."""
+class StrangeResult:
+    """How well each score tells one strange set from the data: score -> figure -> estimate."""
 
-    value: float
-    low: float | None = None
-    high: float | None = None
+    kind: str
+    n: int
+    scores: dict[str, dict[str, Estimate]]
 
 
 @dataclass(frozen=True)
-class OodResult:
-    """How well each score tells one strange set from the data: measure -> auroc, aupr_in, aupr_out, fpr95."""
+class ShiftResult:
+    """What becomes of the predictions when the images get worse."""
 
     n: int
-    scores: dict[str, dict[str, float]]
+    metrics: dict[str, Estimate]
+    scores: dict[str, dict[str, Estimate]]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The model's own score beside the best baseline: mean AUROC over the strange sets."""
+
+    own: float
+    baseline: str
+    best: float
+    difference: Estimate
+
+    def __str__(self) -> str:
+        low, high = self.difference.low, self.difference.high
+        sure = low is not None and high is not None
+        if sure and low is not None and low > 0:
+            outcome = "better than"
+        elif sure and high is not None and high < 0:
+            outcome = "worse than"
+        else:
+            outcome = "not told apart from" if sure else "against"
+        bounds = f" [{low:+.4f}, {high:+.4f}]" if sure else ""
+        return (
+            f"flags by vacuity are {outcome} the best baseline ({self.baseline}) on this data: mean AUROC "
+            f"{self.own:.4f} to {self.best:.4f}, difference {self.difference.value:+.4f}{bounds}"
+        )
 
 
 @dataclass(frozen=True)
@@ -80,22 +128,20 @@ class EvaluateResult:
     n: int
     metrics: dict[str, Estimate]
     baseline: dict[str, Estimate]  # the cross-entropy classifier on the same features
-    ood: dict[str, OodResult]
+    ood: dict[str, StrangeResult]
+    shift: dict[str, ShiftResult] = field(default_factory=dict)
+    verdict: Verdict | None = None
     requirements: tuple[Requirement, ...] = ()
     unreadable: int = 0
 
 
 def evaluate(settings: EvaluateSettings, reporter: Reporter | None = None) -> EvaluateResult:
-    """Measure a model on labelled images, and against strange ones."""
-    import uncertainty_loss as ul
-
+    """Measure a model on labelled images, on worse copies of them, and against strange ones."""
     reporter = reporter or Silent()
     model = Model.load(settings.model)
     places = settings.places or Places(Path(model.data["root"]))
-    images = _labelled(settings, model, places, reporter)
-    shape = model.transform.shape
-    strange = [strange_set(name, shape, places) for name in settings.ood or map(DataName, builtin.STRANGE)]
-    _check_distinct(strange)
+    images, held_out = _labelled(settings, model, places, reporter)
+    strange = _strange(settings, model, places, held_out)
     extract = Extractor(
         model.backbone.build(),
         model.transform,
@@ -104,32 +150,95 @@ def evaluate(settings: EvaluateSettings, reporter: Reporter | None = None) -> Ev
         settings.workers,
         settings.cache,
     )
+    scorer = _Scorer(model, _feature_baselines(model, places, extract, reporter))
+
     familiar = _extracted(extract, images, reporter)
-    assert familiar.labels is not None
-    probabilities = ul.expected_probability(model.head.alpha(familiar.values))
-    scores = _scores(model, familiar)
-    ood, unreadable = {}, len(familiar.errors)
-    for other in strange:
+    unreadable = len(familiar.errors)
+    own_scores = scorer.strangeness(familiar)
+    draws = Resamples.of(len(familiar), settings.bootstrap, (settings.seed, 0))
+    metrics, baseline = scorer.figures(familiar, draws), scorer.baseline_figures(familiar, draws)
+
+    ood: dict[str, StrangeResult] = {}
+    replicates: dict[str, dict[str, np.ndarray]] = {}
+    for position, (kind, other) in enumerate(strange, start=1):
         features = _extracted(extract, other, reporter)
         unreadable += len(features.errors)
-        ood[other.name] = _compare(scores, _scores(model, features))
-    metrics = classification_metrics(probabilities, familiar.labels)
-    baseline = classification_metrics(model.baseline(familiar.values).softmax(1), familiar.labels)
-    worst = min((result.scores["vacuity"]["auroc"] for result in ood.values()), default=math.nan)
-    figures = {**metrics, "ood_auroc": worst}
+        other_draws = Resamples.of(len(features), settings.bootstrap, (settings.seed, position))
+        estimates, replicates[other.name] = against(own_scores, scorer.strangeness(features), draws, other_draws)
+        ood[other.name] = StrangeResult(kind, len(features), estimates)
+
+    shifted: dict[str, ShiftResult] = {}
+    for shift in settings.shifts:
+        # The same images, so the same draws: what differs is the shift alone.
+        features = extract(Shifted(images, shift.kind, shift.severity), reporter)
+        draws_here = Resamples.of(len(features), settings.bootstrap, (settings.seed, 0))
+        estimates, _ = against(own_scores, scorer.strangeness(features), draws, draws_here)
+        shifted[str(shift)] = ShiftResult(len(features), scorer.figures(features, draws_here), estimates)
+
+    worst = min((result.scores[OWN]["auroc"].value for result in ood.values()), default=math.nan)
+    figures = {name: estimate.value for name, estimate in metrics.items()} | {"ood_auroc": worst}
     return EvaluateResult(
         model=str(settings.model),
         data=images.name,
         n=len(familiar),
-        metrics={name: Estimate(value) for name, value in metrics.items()},
-        baseline={name: Estimate(value) for name, value in baseline.items()},
+        metrics=metrics,
+        baseline=baseline,
         ood=ood,
+        shift=shifted,
+        verdict=_verdict(replicates),
         requirements=tuple(Requirement(condition, figures[condition.name]) for condition in settings.require),
         unreadable=unreadable,
     )
 
 
-def _labelled(settings: EvaluateSettings, model: Model, places: Places, reporter: Reporter) -> ImageSet:
+@dataclass(frozen=True)
+class _Scorer:
+    """A model and what it is compared with."""
+
+    model: Model
+    baselines: FeatureBaselines | None
+
+    def figures(self, features: Features, draws: Resamples) -> dict[str, Estimate]:
+        """Every metric of the model's predictions for labelled images."""
+        import uncertainty_loss as ul
+
+        predictions = self.model.predictor(features.values, features.embedding)
+        vacuity = ul.vacuity(predictions.alpha, prior=predictions.prior)
+        reasons = self.model.flags.reasons(predictions.alpha, vacuity)
+        flagged = np.array([reason is not None for reason in reasons], np.float64)
+        probabilities = ul.expected_probability(predictions.alpha)
+        return {
+            **_figures(probabilities.numpy(), features, draws),
+            "flag_rate": Estimate.of(flagged @ draws.counts / len(flagged)),
+        }
+
+    def baseline_figures(self, features: Features, draws: Resamples) -> dict[str, Estimate]:
+        """The same of the cross-entropy classifier, with its maximum probability as confidence."""
+        return _figures(self.model.predictor.baseline(features.values).softmax(1).numpy(), features, draws)
+
+    def strangeness(self, features: Features) -> dict[str, np.ndarray]:
+        """Every measure and every baseline, turned so that higher means stranger."""
+        import uncertainty_loss as ul
+
+        predictor = self.model.predictor
+        predictions = predictor(features.values, features.embedding)
+        measures = measure_all(predictions)
+        scores = {name: MEASURES[name].sign * value for name, value in measures.items()}
+        scores[HEAD_VACUITY] = ul.vacuity(predictions.head_alpha, prior=predictor.head.prior).numpy()
+        scores |= logit_scores(predictor.baseline(features.values))
+        return scores | (self.baselines.scores(features.values) if self.baselines else {})
+
+
+def _figures(probabilities: np.ndarray, features: Features, draws: Resamples) -> dict[str, Estimate]:
+    assert features.labels is not None
+    labels = features.labels.numpy()
+    return {**classification(probabilities, labels, draws), **selective(probabilities, labels, draws)}
+
+
+def _labelled(
+    settings: EvaluateSettings, model: Model, places: Places, reporter: Reporter
+) -> tuple[ImageSet, ImageSet | None]:
+    """The images of the classes that the model knows, and those of the classes that were held out from it."""
     fitted_on = DataName.parse(model.data["name"])
     data = settings.data or DataName(fitted_on.name, "test")
     default = "test"
@@ -143,7 +252,8 @@ def _labelled(settings: EvaluateSettings, model: Model, places: Places, reporter
             default = "all"
     images = labelled_set(data, default, places)
     assert images.classes is not None
-    unknown = [name for name in images.classes if name not in model.classes]
+    held_out = [name for name in images.classes if name in model.data["hold_out"]]
+    unknown = [name for name in images.classes if name not in model.classes and name not in held_out]
     if unknown:
         raise UserError(
             f"the classes of '{images.name}' differ from the model's: {shorten(unknown)} unknown to "
@@ -151,15 +261,49 @@ def _labelled(settings: EvaluateSettings, model: Model, places: Places, reporter
         )
     absent = [name for name in model.classes if name not in images.classes]
     if absent:
-        reporter.note(f"'{images.name}' has no images of {shorten(absent)}")
-    return relabel(images, model.classes)
+        reporter.warn(
+            f"'{images.name}' has no images of {shorten(absent)}: figures over {len(images.classes)} classes do not "
+            f"compare with figures over all {len(model.classes)}"
+        )
+    if not held_out:
+        return relabel(images, model.classes), None
+    known = of_classes(images, model.classes, images.name)
+    return relabel(known, model.classes), of_classes(images, held_out, f"held-out {', '.join(held_out)}")
 
 
-def _check_distinct(sets: list[ImageSet]) -> None:
-    names = [images.name for images in sets]
+def _strange(
+    settings: EvaluateSettings, model: Model, places: Places, held_out: ImageSet | None
+) -> list[tuple[str, ImageSet]]:
+    """The sets to be told from the data: held-out classes are near, all others far."""
+    asked = settings.ood or [DataName(name) for name in builtin.STRANGE]
+    sets = [(FAR, strange_set(name, model.transform.shape, places)) for name in asked]
+    if held_out is not None:
+        sets.insert(0, (NEAR, held_out))
+    names = [images.name for _, images in sets]
     twice = {name for name in names if names.count(name) > 1}
     if twice:
         raise UserError(f"--ood {shorten(twice)} is given twice")
+    return sets
+
+
+def _feature_baselines(model: Model, places: Places, extract: Extractor, reporter: Reporter) -> FeatureBaselines | None:
+    """What needs the features of the training images: from the cache, or by another pass where these are gone."""
+    data = DataName.parse(model.data["name"])
+    try:
+        images = labelled_set(data, "train", places)
+        assert images.classes is not None
+        if model.data["hold_out"]:
+            images = of_classes(images, [name for name in images.classes if name in model.classes], images.name)
+        images = relabel(images, model.classes)
+        changed = images.digest() != model.data["digest"]
+    except (UserError, ValueError):
+        changed = True
+    if changed:
+        reporter.warn(f"the training images of '{data}' are gone or have changed: {', '.join(BASELINES)} are left out")
+        return None
+    features = extract(images, reporter, for_density=True)
+    assert features.labels is not None
+    return FeatureBaselines(features.values, features.labels, model.predictor.baseline)
 
 
 def _extracted(extract: Extractor, images: ImageSet, reporter: Reporter) -> Features:
@@ -168,16 +312,13 @@ def _extracted(extract: Extractor, images: ImageSet, reporter: Reporter) -> Feat
     return features
 
 
-def _scores(model: Model, features: Features) -> dict[str, np.ndarray]:
-    """Every measure and the baseline, all turned so that higher means stranger."""
-    values = measure_all(model.head.alpha(features.values), model.head.prior)
-    scores = {name: MEASURES[name].sign * value for name, value in values.items()}
-    # In logarithms: rounded probabilities of 1.0 would tie images that differ.
-    return {**scores, BASELINE: -model.baseline(features.values).log_softmax(1).amax(1).numpy()}
-
-
-def _compare(familiar: dict[str, np.ndarray], strange: dict[str, np.ndarray]) -> OodResult:
-    from uncertainty_loss.metrics import ood_scores
-
-    scores = {name: ood_scores(values, strange[name]) for name, values in familiar.items()}
-    return OodResult(n=len(next(iter(strange.values()))), scores=scores)
+def _verdict(replicates: dict[str, dict[str, np.ndarray]]) -> Verdict | None:
+    """Mean AUROC over all strange sets, of the model's own score and of the baseline with the highest."""
+    if not replicates:
+        return None
+    sets = list(replicates.values())
+    means = {name: np.mean([aurocs[name] for aurocs in sets], axis=0) for name in sets[0]}
+    rivals = [name for name in ("max_probability", "entropy", "energy", *BASELINES) if name in means]
+    best = max(rivals, key=lambda name: float(means[name][0]))
+    difference = Estimate.of(means[OWN] - means[best])
+    return Verdict(float(means[OWN][0]), best, float(means[best][0]), difference)

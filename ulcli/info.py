@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ class InfoResult:
 def info(path: Path) -> InfoResult:
     """Read a model file and describe it."""
     model = Model.load(path)
-    head = model.head
+    head, predictor = model.predictor.head, model.predictor
     fields: dict[str, Any] = {
         "architecture": model.backbone.arch,
         "parameters": sum(tensor.numel() for tensor in model.backbone.state.values()),
@@ -31,7 +31,10 @@ def info(path: Path) -> InfoResult:
         "loss": model.loss,
         "evidence": head.evidence,
         "prior": head.prior,
-        "threshold": {"vacuity": model.threshold, "flag_rate": model.flag_rate},
+        "temperature": head.temperature,
+        "evidence_from": predictor.evidence_from.value,
+        "density": {"taps": list(model.backbone.taps), "dimensions": len(predictor.density.centre)},
+        "flags": asdict(model.flags),
         "validation": model.validation,
         "data": model.data,
         "provenance": model.provenance,

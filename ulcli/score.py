@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ulcli.data.catalog import Places, score_inputs
 from ulcli.data.loader import default_workers
-from ulcli.engine.local import Row, Scorer, is_labelled
+from ulcli.engine.local import Row, Scorer, SetOptions, is_labelled
 from ulcli.errors import UserError
 from ulcli.expressions import Condition
 from ulcli.model.file import Model
@@ -47,7 +47,8 @@ class ScoreSettings:
 
     model: Path
     inputs: Sequence[str]
-    flag_on: Condition | None = None  # None: the threshold that the model carries
+    flag_on: Condition | None = None  # None: the thresholds that the model carries
+    sets: SetOptions | None = None
     max_flagged: Limit | None = None
     places: Places = field(default_factory=Places)
     probs: bool = False
@@ -88,7 +89,7 @@ class Scoring:
     columns: list[str]
     rows: Iterator[Row]
     tally: Tally
-    flag_on: Condition
+    flagged_on: str  # in words
 
 
 def score(settings: ScoreSettings, reporter: Reporter | None = None) -> Scoring:
@@ -98,16 +99,16 @@ def score(settings: ScoreSettings, reporter: Reporter | None = None) -> Scoring:
     sets = score_inputs(settings.inputs, model.transform.shape, settings.places)
     if not sum(map(len, sets)):
         raise UserError("no images to score: standard input named none")
-    flag_on = settings.flag_on or Condition("vacuity", ">", model.threshold)
     scorer = Scorer(
         model,
         model.backbone.build(),
-        flag_on,
+        settings.flag_on,
         settings.device,
         settings.batch_size,
         settings.workers,
         settings.probs,
         settings.alpha,
+        settings.sets,
     )
     tally = Tally(settings.max_flagged)
 
@@ -116,4 +117,4 @@ def score(settings: ScoreSettings, reporter: Reporter | None = None) -> Scoring:
             tally.count(row)
             yield row
 
-    return Scoring(scorer.columns(labelled=is_labelled(sets)), counted(), tally, flag_on)
+    return Scoring(scorer.columns(labelled=is_labelled(sets)), counted(), tally, str(settings.flag_on or model.flags))

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ulcli import __version__
 from ulcli.data.catalog import DataName, Places, labelled_set
-from ulcli.data.imageset import ImageSet, relabel
+from ulcli.data.imageset import ImageSet, of_classes, relabel
 from ulcli.data.loader import default_workers
 from ulcli.data.transform import Transform
 from ulcli.errors import UserError, shorten, unknown_name
@@ -29,8 +29,12 @@ from ulcli.model.fit import (
     evidential_objective,
     fit_linear,
 )
+from ulcli.model.flags import Flags
 from ulcli.model.head import Head
 from ulcli.model.linear import Linear
+from ulcli.model.predictor import EvidenceFrom, Predictor
+from ulcli.model.sets import PredictionSets
+from ulcli.model.weakness import warn_of_weakness
 from ulcli.reporting import Reporter, Silent
 
 if TYPE_CHECKING:
@@ -59,8 +63,11 @@ class TrainSettings:
     val: DataName | None = None
     places: Places = field(default_factory=Places)
     loss: str = "maxnorm"
-    reg_factor: float | None = None  # None: what the registry holds for the loss
+    reg_factor: float | None = None  # None: see `_reg_factor`
+    evidence_from: EvidenceFrom = EvidenceFrom.DENSITY
     flag_rate: float = 0.05
+    target_accuracy: float | None = None
+    hold_out: Sequence[str] = ()  # classes that the head is not to know
     output: Path = Path("model.pt")
     preparation: Preparation = Preparation()
     seed: int = 0
@@ -82,7 +89,8 @@ class TrainResult:
     unreadable: int
     epochs: int
     seconds: float
-    threshold: float
+    flags: str
+    temperature: float
 
 
 def train(settings: TrainSettings, reporter: Reporter | None = None) -> TrainResult:
@@ -98,44 +106,57 @@ def train(settings: TrainSettings, reporter: Reporter | None = None) -> TrainRes
     if settings.loss not in ul.loss_names():
         raise unknown_name("loss", settings.loss, ul.loss_names())
     loss = ul.get_loss(settings.loss)
-    reg_factor = loss.default_reg if settings.reg_factor is None else settings.reg_factor
+    reg_factor = _reg_factor(settings, loss)
     check_writable(settings.output)
 
     source = _read_source(settings)
     images, validation = _data(settings, source)
     backbone, transform = _backbone(settings, source, images)
     extract = Extractor(backbone, transform, settings.device, settings.batch_size, settings.workers, settings.cache)
-    features, held_out = extract(images, reporter), extract(validation, reporter)
+    features, held_out = extract(images, reporter, for_density=True), extract(validation, reporter)
     for part, part_images in ((features, images), (held_out, validation)):
         warn_of_unreadable(part, part_images, reporter)
 
     assert images.classes is not None
+    assert features.moments is not None
+    assert held_out.labels is not None
     baseline = _baseline(source, backbone, images.classes, features, settings.seed, reporter)
     head, epochs = _fit(loss, reg_factor, baseline, features, settings.seed, reporter)
-    assert held_out.labels is not None
+    predictor = Predictor.fit(
+        head,
+        baseline,
+        features.moments,
+        held_out.values,
+        held_out.embedding,
+        held_out.labels,
+        fading=settings.flag_rate,
+        evidence_from=settings.evidence_from,
+    )
+    warn_of_weakness(predictor, features, images.classes, reporter)
+    predictions = predictor(held_out.values, held_out.embedding)
+    probabilities = ul.expected_probability(predictions.alpha)
+    flags = Flags.fit(
+        predictions,
+        held_out.labels,
+        rate=settings.flag_rate,
+        target_accuracy=settings.target_accuracy,
+        reporter=reporter,
+    )
     before = classification_metrics(baseline(held_out.values).softmax(1), held_out.labels)
-    alpha = head.alpha(held_out.values)
-    after = classification_metrics(ul.expected_probability(alpha), held_out.labels)
-    threshold = ul.conformal_threshold(ul.vacuity(alpha, prior=head.prior), settings.flag_rate)
-    if math.isinf(threshold):
-        needed = math.ceil((1 - settings.flag_rate) / settings.flag_rate)
-        reporter.warn(
-            f"{len(held_out)} validation images are too few for --flag-rate {settings.flag_rate:g}: nothing will be "
-            f"flagged; give {needed} or more, or a higher rate"
-        )
+    after = classification_metrics(probabilities, held_out.labels)
     Model(
-        backbone=BackboneRecord(backbone.arch, backbone.num_classes, backbone.head, _weights(backbone)),
+        backbone=BackboneRecord(backbone.arch, backbone.num_classes, backbone.head, backbone.taps, _weights(backbone)),
         transform=transform,
         classes=images.classes,
-        head=head,
-        baseline=baseline,
+        predictor=predictor,
         loss={"name": loss.name, "reg_factor": reg_factor, "epochs": epochs},
-        threshold=threshold,
-        flag_rate=settings.flag_rate,
+        flags=flags,
+        sets=PredictionSets.fit(probabilities, held_out.labels),
         validation=after,
         data={
             "name": str(_data_name(settings).resolved()),
             "root": str(settings.places.root.resolve()),
+            "hold_out": list(settings.hold_out),
             "digest": images.digest(),
             "images": len(features),
             "validation_images": len(held_out),
@@ -151,8 +172,20 @@ def train(settings: TrainSettings, reporter: Reporter | None = None) -> TrainRes
         unreadable=len(features.errors) + len(held_out.errors),
         epochs=epochs,
         seconds=time.perf_counter() - started,
-        threshold=threshold,
+        flags=str(flags),
+        temperature=predictor.head.temperature,
     )
+
+
+def _reg_factor(settings: TrainSettings, loss: Loss) -> float:
+    """What was asked for; else the loss's own weight, and none where the amount of evidence comes from the density.
+
+    A regulariser takes evidence away from what the head cannot tell. The density does that better, and without it
+    the head is more accurate and better calibrated (benchmarks/trust.py).
+    """
+    if settings.reg_factor is not None:
+        return settings.reg_factor
+    return loss.default_reg if settings.evidence_from is EvidenceFrom.HEAD else 0.0
 
 
 @dataclass(frozen=True)
@@ -201,12 +234,25 @@ def _data(settings: TrainSettings, source: _Source) -> tuple[ImageSet, ImageSet]
     assert images.classes is not None
     if len(images.classes) < 2:
         raise UserError(f"'{images.name}' has one class only; a classifier needs two or more")
+    images, validation = _without(images, settings.hold_out), _without(validation, settings.hold_out)
     classes = images.classes
+    assert classes is not None
     if source.model is not None:
         check_classes(images, source.model.classes, "the model")
         classes = source.model.classes
     check_classes(validation, classes, f"'{images.name}'")
     return relabel(images, classes), relabel(validation, classes)
+
+
+def _without(images: ImageSet, names: Sequence[str]) -> ImageSet:
+    """The set without the classes to hold out."""
+    assert images.classes is not None
+    for name in names:
+        if name not in images.classes:
+            raise unknown_name("class", name, images.classes, "given to --hold-out")
+    if not names:
+        return images
+    return of_classes(images, [name for name in images.classes if name not in names], images.name)
 
 
 def check_classes(images: ImageSet, classes: tuple[str, ...], owner: str) -> None:
@@ -232,7 +278,7 @@ def _backbone(settings: TrainSettings, source: _Source, images: ImageSet) -> tup
     else:
         network, num_classes = network_for(source.arch, source.state)
     transform = _transform(settings.preparation, source.arch, network, images)
-    return Backbone.find_head(source.arch, num_classes, network, transform.shape), transform
+    return Backbone.take_apart(source.arch, num_classes, network, transform.shape), transform
 
 
 def _transform(preparation: Preparation, arch: str, network: Any, images: ImageSet) -> Transform:
@@ -288,7 +334,7 @@ def _baseline(
 ) -> Linear:
     """The cross-entropy classifier: the checkpoint's own where it tells as many classes, else a new one."""
     if source.model is not None:
-        return source.model.baseline
+        return source.model.predictor.baseline
     own = backbone.own_classifier()
     if own is None and features.values.shape[1] == len(classes):
         return Linear.identity(len(classes))

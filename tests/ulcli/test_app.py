@@ -252,7 +252,7 @@ class TestEvaluate:
             assert strange["n"] == 500
             assert {"vacuity", "max_probability", "mutual_information"} <= set(strange["scores"])
             for figures in strange["scores"].values():
-                assert set(figures) == {"auroc", "aupr_in", "aupr_out", "fpr95"}
+                assert set(figures) == {"auroc", "aupr_in", "aupr_out", "fpr95", "fpr95_in"}
                 assert all(0 <= value <= 1 for value in figures.values())
 
     def test_accuracy_within_a_point_of_the_checkpoint(self, ul, model):

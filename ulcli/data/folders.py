@@ -23,9 +23,11 @@ class FileSet(ImageSet):
         paths: Sequence[str],
         labels: np.ndarray | None = None,
         classes: tuple[str, ...] | None = None,
+        root: Path | None = None,
     ) -> None:
         self.name = name
         self.paths = paths
+        self.root = root  # the folder that the paths lie in, if it is one
         self.labels = labels
         self.classes = classes
 
@@ -40,7 +42,9 @@ class FileSet(ImageSet):
 
     def digest(self) -> str:
         # Size and time stand in for the content: reading 100,000 files to learn that nothing changed is no cache.
-        return hash_parts(*(f"{path}|{_stamp(path)}" for path in self.paths), self.labels)
+        # Paths count from the root: the same folder under another name, or moved, holds the same images.
+        root = "" if self.root is None else os.path.join(self.root, "")
+        return hash_parts(*(f"{path.removeprefix(root)}|{_stamp(path)}" for path in self.paths), self.labels)
 
 
 def walk_images(folder: Path) -> Iterator[str]:
@@ -59,7 +63,7 @@ def plain_folder(folder: Path) -> FileSet:
     paths = list(walk_images(folder))
     if not paths:
         raise UserError(f"no images in '{folder}' or its sub-folders; expected .png, .jpg, .tif, .webp or similar")
-    return FileSet(str(folder), paths)
+    return FileSet(str(folder), paths, root=folder)
 
 
 def class_folder(folder: Path, name: str) -> FileSet:
@@ -82,7 +86,7 @@ def class_folder(folder: Path, name: str) -> FileSet:
         raise UserError(f"no images in the sub-folders of '{folder}'; expected .png, .jpg, .tif, .webp or similar")
     if empty:
         raise UserError(f"no images for class {shorten(empty)} in '{folder}'; add some or remove the sub-folder")
-    return FileSet(name, paths, np.asarray(labels, dtype=np.int64), classes)
+    return FileSet(name, paths, np.asarray(labels, dtype=np.int64), classes, folder)
 
 
 def class_names(folder: Path) -> list[str]:

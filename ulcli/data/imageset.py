@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 from PIL import Image
@@ -64,7 +64,19 @@ class Subset(ImageSet):
         return self.parent.load(int(self.indices[index]))
 
     def digest(self) -> str:
-        return hash_parts(self.parent.digest(), self.indices)
+        return hash_parts(self.parent.digest(), self.indices, self.labels, repr(self.classes))
+
+
+def of_classes(images: ImageSet, names: Collection[str], name: str) -> ImageSet:
+    """Only the images of some classes, which keep their order; labels count among these."""
+    assert images.classes is not None
+    assert images.labels is not None
+    kept = [label for label, class_name in enumerate(images.classes) if class_name in names]
+    part = Subset(images, np.flatnonzero(np.isin(images.labels, kept)), name)
+    assert part.labels is not None
+    part.classes = tuple(images.classes[label] for label in kept)
+    part.labels = np.searchsorted(kept, part.labels)
+    return part
 
 
 def relabel(images: ImageSet, classes: tuple[str, ...]) -> ImageSet:

@@ -35,8 +35,8 @@ def read_manifest(path: Path, name: str, *, need_labels: bool) -> FileSet:
             raise UserError(f"'{path}' line {line} has no {'label' if row['path'] else 'path'}")
     paths = [str(path.parent / row["path"]) for _, row in rows]
     if not labelled:
-        return FileSet(name, paths)
+        return FileSet(name, paths, root=path.parent)
     classes = tuple(sorted({row["label"] for _, row in rows}))
     index = {label: number for number, label in enumerate(classes)}
     labels = np.asarray([index[row["label"]] for _, row in rows], dtype=np.int64)
-    return FileSet(name, paths, labels, classes)
+    return FileSet(name, paths, labels, classes, path.parent)

@@ -9,12 +9,22 @@ from typing import Any
 from ulcli.data.imageset import ImageSet
 from ulcli.data.loader import Batch, batches
 from ulcli.expressions import Condition
-from ulcli.model.backbone import Backbone
+from ulcli.model.backbone import Activations, Backbone
 from ulcli.model.file import Model
+from ulcli.model.flags import UNFAMILIAR
 from ulcli.model.measures import MEASURES, measure_all
+from ulcli.model.sets import SetMethod
 from ulcli.reporting import Reporter
 
 Row = dict[str, Any]  # column -> text, number, truth value, or None for an empty cell
+
+
+@dataclass(frozen=True)
+class SetOptions:
+    """Which prediction sets a row is to show."""
+
+    coverage: float
+    method: SetMethod
 
 
 @dataclass(frozen=True)
@@ -23,16 +33,17 @@ class Scorer:
 
     model: Model
     backbone: Backbone
-    flag_on: Condition
+    flag_on: Condition | None = None  # None: the model's own thresholds
     device: str = "cpu"
     batch_size: int = 64
     workers: int = 1
     probs: bool = False
     alpha: bool = False
+    sets: SetOptions | None = None
 
     def columns(self, *, labelled: bool) -> list[str]:
         """The names of a row's columns, in order."""
-        return list(self._row("", None if not labelled else ("",), error=""))
+        return list(self._row("", None if not labelled else ("",), None, error=""))
 
     def rows(self, sets: Sequence[ImageSet], reporter: Reporter) -> Iterator[Row]:
         """One row an image, in input order; memory does not grow with their number."""
@@ -45,50 +56,83 @@ class Scorer:
                     advance(len(batch.indices))
 
     def _batch_rows(self, images: ImageSet, batch: Batch, *, labelled: bool) -> Iterator[Row]:
-        figures: dict[int, tuple[list[float], dict[str, float]]] = {}
+        scored: dict[int, _Scored] = {}
         errors = dict(batch.errors)
         if batch.readable:
-            alpha = self.model.head.alpha(self.backbone.features(batch.images.to(self.device)))
-            measures = measure_all(alpha, self.model.head.prior)
-            finite = alpha.isfinite().all(1).tolist()
-            for row, index in enumerate(batch.readable):
-                if finite[row]:
-                    figures[index] = alpha[row].tolist(), {name: float(each[row]) for name, each in measures.items()}
-                else:
+            activations = self.backbone(batch.images.to(self.device))
+            for index, one in zip(batch.readable, self._scored(activations), strict=True):
+                if one is None:
                     errors[index] = "the network's output is not finite"
+                else:
+                    scored[index] = one
         for index in batch.indices:
             label = (images.label_name(index),) if labelled else None
-            yield self._row(images.identify(index), label, *figures.get(index, ()), error=errors.get(index))
+            yield self._row(images.identify(index), label, scored.get(index), error=errors.get(index))
 
-    def _row(
-        self,
-        path: str,
-        label: tuple[str | None] | None,
-        alpha: list[float] | None = None,
-        measures: dict[str, float] | None = None,
-        *,
-        error: str | None,
-    ) -> Row:
+    def _scored(self, activations: Activations) -> list[_Scored | None]:
+        """What there is to say of each image of a batch; None where the network gave no number."""
+        import torch
+
+        import uncertainty_loss as ul
+
+        predictions = self.model.predictor(*activations)
+        measures = {name: values.tolist() for name, values in measure_all(predictions).items()}
+        if self.flag_on is None:
+            vacuity = ul.vacuity(predictions.alpha, prior=predictions.prior)
+            reasons = self.model.flags.reasons(predictions.alpha, vacuity)
+        else:
+            reason = MEASURES[self.flag_on.name].reason
+            reasons = [reason if self.flag_on(value) else None for value in measures[self.flag_on.name]]
+        probabilities = ul.expected_probability(predictions.alpha)
+        sets = None
+        if self.sets is not None:
+            members = self.model.sets.classes(probabilities, self.sets.coverage, self.sets.method)
+            # Of an image like none that was seen nothing is known, so no class can be excluded.
+            strange = torch.tensor([reason == UNFAMILIAR for reason in reasons])
+            sets = (members | strange[:, None]).tolist()
+        finite = predictions.alpha.isfinite().all(1).tolist()
+        return [
+            _Scored(
+                alpha=predictions.alpha[row].tolist(),
+                probabilities=probabilities[row].tolist(),
+                measures={name: values[row] for name, values in measures.items()},
+                reason=reasons[row],
+                members=None if sets is None else sets[row],
+            )
+            if finite[row]
+            else None
+            for row in range(len(finite))
+        ]
+
+    def _row(self, path: str, label: tuple[str | None] | None, scored: _Scored | None, *, error: str | None) -> Row:
         classes = self.model.classes
-        measures = measures or {}
         row: Row = {"path": path}
         if label is not None:
             row["label"] = label[0]
-        best = max(range(len(alpha)), key=alpha.__getitem__) if alpha else None
-        row["predicted"] = None if best is None else classes[best]
-        row |= {name: measures.get(name) for name in MEASURES}
-        # How much like the training data an image is: needs a density of the features, which a model may carry.
-        row["typicality"] = None
-        flagged = self.flag_on(measures[self.flag_on.name]) if measures else None
-        row["flagged"] = flagged
-        row["reason"] = MEASURES[self.flag_on.name].reason if flagged else None
+        row["predicted"] = scored and classes[max(range(len(classes)), key=scored.alpha.__getitem__)]
+        row |= {name: scored and scored.measures[name] for name in MEASURES}
+        row["flagged"] = scored and scored.reason is not None
+        row["reason"] = scored and scored.reason
         row["error"] = error
-        total = sum(alpha) if alpha else 0.0
+        if self.sets is not None:
+            members = scored and scored.members
+            row["set"] = members and "|".join(name for name, member in zip(classes, members, strict=True) if member)
         if self.probs:
-            row |= {f"p_{name}": alpha[k] / total if alpha else None for k, name in enumerate(classes)}
+            row |= {f"p_{name}": scored and scored.probabilities[k] for k, name in enumerate(classes)}
         if self.alpha:
-            row |= {f"alpha_{name}": alpha[k] if alpha else None for k, name in enumerate(classes)}
+            row |= {f"alpha_{name}": scored and scored.alpha[k] for k, name in enumerate(classes)}
         return row
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """What a row says of one image."""
+
+    alpha: list[float]
+    probabilities: list[float]
+    measures: dict[str, float]
+    reason: str | None
+    members: list[bool] | None
 
 
 def is_labelled(sets: Sequence[ImageSet]) -> bool:

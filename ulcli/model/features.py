@@ -18,14 +18,18 @@ from ulcli.reporting import Reporter
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from uncertainty_loss import Moments
+
 
 @dataclass(frozen=True)
 class Features:
     """Features of the readable images of a set, and what was wrong with the others."""
 
-    values: Tensor  # (n, D), float32
+    values: Tensor  # (n, D), float32: what the classifier reads
+    embedding: Tensor  # (n, E), float32: what the familiarity is read from; (n, 0) where only its moments are kept
     labels: Tensor | None  # (n,), int64
     errors: dict[str, str] = field(default_factory=dict)  # image -> why it could not be read
+    moments: Moments | None = None  # of the embedding, for images that a density is fitted on
 
     def __len__(self) -> int:
         return len(self.values)
@@ -42,14 +46,20 @@ class Extractor:
     workers: int = 1
     cache: FeatureCache | None = None
 
-    def __call__(self, images: ImageSet, reporter: Reporter) -> Features:
-        """Features of a whole set, from the cache where the same network saw the same images before."""
+    def __call__(self, images: ImageSet, reporter: Reporter, *, for_density: bool = False) -> Features:
+        """Features of a whole set, from the cache where the same network saw the same images before.
+
+        With `for_density` the embeddings of labelled images are not kept but streamed into their moments: those of
+        a million images would fill the memory.
+        """
         import torch
 
-        key = self._key(images) if self.cache else ""
+        from uncertainty_loss import Moments
+
+        key = self._key(images, for_density=for_density) if self.cache else ""
         entry = self.cache.get(key) if self.cache else None
         if entry is None:
-            entry = self._pass(images, reporter)
+            entry = self._pass(images, reporter, for_density=for_density)
             problem = self.cache.put(key, entry) if self.cache else None
             if problem:
                 reporter.warn(problem)
@@ -58,32 +68,52 @@ class Extractor:
             first = next(iter(entry["errors"].items()))
             raise UserError(f"none of the images in '{images.name}' can be read; the first, '{first[0]}': {first[1]}")
         labels = None if images.labels is None else torch.from_numpy(np.asarray(images.labels))[readable]
-        return Features(entry["values"], labels, entry["errors"])
+        moments = Moments.from_state_dict(entry["moments"]) if for_density else None
+        return Features(entry["values"], entry["embedding"], labels, entry["errors"], moments)
 
-    def _pass(self, images: ImageSet, reporter: Reporter) -> dict[str, Any]:
+    def _pass(self, images: ImageSet, reporter: Reporter, *, for_density: bool) -> dict[str, Any]:
         import torch
+
+        from uncertainty_loss import Moments
 
         self.backbone.network.to(self.device)
         values: list[Tensor] = []
+        embeddings: list[Tensor] = []
         readable: list[int] = []
         errors: dict[str, str] = {}
+        moments = Moments(len(images.classes or ()))
         with reporter.track(f"features of {images.name}", len(images)) as advance:
             for batch in batches(images, self.transform, self.batch_size, self.workers):
                 if batch.readable:
-                    values.append(self.backbone.features(batch.images.to(self.device)))
+                    activations = self.backbone(batch.images.to(self.device))
+                    _check_finite(activations.features, images)
+                    values.append(activations.features)
+                    if for_density:
+                        assert images.labels is not None
+                        moments.update(activations.embedding, torch.from_numpy(images.labels[batch.readable]))
+                    else:
+                        embeddings.append(activations.embedding)
                 readable += batch.readable
                 errors |= {images.identify(index): error for index, error in batch.errors.items()}
                 advance(len(batch.indices))
-        stacked = torch.cat(values) if values else torch.empty(0, 0)
-        if not stacked.isfinite().all():
-            raise UserError(
-                f"the network gives features that are not finite (NaN or infinite) on '{images.name}'; "
-                "check the checkpoint, --mean and --std"
-            )
-        return {"values": stacked, "readable": torch.tensor(readable, dtype=torch.int64), "errors": errors}
+        return {
+            "values": torch.cat(values) if values else torch.empty(0, 0),
+            "embedding": torch.cat(embeddings) if embeddings else torch.empty(len(readable), 0),
+            "moments": moments.state_dict() if for_density else {},
+            "readable": torch.tensor(readable, dtype=torch.int64),
+            "errors": errors,
+        }
 
-    def _key(self, images: ImageSet) -> str:
-        return hash_parts("features 1", self.backbone.digest(), repr(self.transform), images.digest())
+    def _key(self, images: ImageSet, *, for_density: bool) -> str:
+        return hash_parts("features 3", self.backbone.digest(), repr(self.transform), images.digest(), str(for_density))
+
+
+def _check_finite(features: Tensor, images: ImageSet) -> None:
+    if not features.isfinite().all():
+        raise UserError(
+            f"the network gives features that are not finite (NaN or infinite) on '{images.name}'; "
+            "check the checkpoint, --mean and --std"
+        )
 
 
 def warn_of_unreadable(features: Features, images: ImageSet, reporter: Reporter) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +13,11 @@ from ulcli.files import atomic_write
 from ulcli.model.arch import build_network, load_weights
 from ulcli.model.archive import read_archive
 from ulcli.model.backbone import Backbone
+from ulcli.model.flags import Flags
 from ulcli.model.head import Head
 from ulcli.model.linear import Linear
+from ulcli.model.predictor import EvidenceFrom, Predictor
+from ulcli.model.sets import PredictionSets
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,6 +33,7 @@ class BackboneRecord:
     arch: str
     num_classes: int | None
     head: str | None
+    taps: tuple[str, ...]
     state: dict[str, Tensor]
 
     def build(self) -> Backbone:
@@ -37,9 +41,11 @@ class BackboneRecord:
         network = build_network(self.arch, self.num_classes)
         load_weights(network, self.state, self.arch)
         network.eval().requires_grad_(False)
-        if self.head is not None and self.head not in dict(network.named_modules()):
-            raise UserError(f"'{self.arch}' has no layer '{self.head}' any more; train the model again")
-        return Backbone(self.arch, self.num_classes, network, self.head)
+        layers = dict(network.named_modules())
+        for name in (self.head, *self.taps):
+            if name is not None and name not in layers:
+                raise UserError(f"'{self.arch}' has no layer '{name}' any more; train the model again")
+        return Backbone(self.arch, self.num_classes, network, self.head, self.taps)
 
 
 @dataclass(frozen=True)
@@ -49,11 +55,10 @@ class Model:
     backbone: BackboneRecord
     transform: Transform
     classes: tuple[str, ...]
-    head: Head
-    baseline: Linear  # the cross-entropy classifier on the same features
+    predictor: Predictor
     loss: dict[str, Any]  # name, reg_factor, epochs
-    threshold: float  # of vacuity, above which an image is flagged
-    flag_rate: float  # the share of familiar images that the threshold was set to flag
+    flags: Flags
+    sets: PredictionSets
     validation: dict[str, float]  # figures on the validation data
     data: dict[str, Any]  # what the head was fitted on: name, root, digest
     provenance: dict[str, Any]  # tool and library versions, seed
@@ -69,19 +74,15 @@ class Model:
                 "arch": self.backbone.arch,
                 "num_classes": self.backbone.num_classes,
                 "head": self.backbone.head,
+                "taps": list(self.backbone.taps),
                 "state": self.backbone.state,
             },
             "transform": self.transform.to_dict(),
             "classes": list(self.classes),
-            "head": {
-                "weight": self.head.linear.weight,
-                "bias": self.head.linear.bias,
-                "evidence": self.head.evidence,
-                "prior": self.head.prior,
-            },
-            "baseline": {"weight": self.baseline.weight, "bias": self.baseline.bias},
+            **_predictor_content(self.predictor),
             "loss": self.loss,
-            "flags": {"vacuity": self.threshold, "rate": self.flag_rate},
+            "flags": asdict(self.flags),
+            "sets": self.sets.state_dict(),
             "validation": self.validation,
             "data": self.data,
             "provenance": self.provenance,
@@ -116,17 +117,55 @@ def is_model(content: Any) -> bool:
     return isinstance(content, dict) and content.get("format") == FORMAT
 
 
+def _predictor_content(predictor: Predictor) -> dict[str, Any]:
+    head, baseline = predictor.head, predictor.baseline
+    return {
+        "head": {
+            "weight": head.linear.weight,
+            "bias": head.linear.bias,
+            "evidence": head.evidence,
+            "prior": head.prior,
+            "temperature": head.temperature,
+        },
+        "baseline": {"weight": baseline.weight, "bias": baseline.bias},
+        "density": predictor.density.state_dict(),
+        "familiarity": predictor.familiarity.state_dict(),
+        "evidence": {
+            "from": predictor.evidence_from.value,
+            "images": predictor.images,
+            "fading": predictor.fading,
+        },
+    }
+
+
+def _predictor_from(content: dict[str, Any]) -> Predictor:
+    from uncertainty_loss import Familiarity, FeatureDensity
+
+    head, evidence = content["head"], content["evidence"]
+    linear = Linear(head["weight"], head["bias"])
+    return Predictor(
+        head=Head(linear, head["evidence"], float(head["prior"]), float(head["temperature"])),
+        baseline=Linear(content["baseline"]["weight"], content["baseline"]["bias"]),
+        density=FeatureDensity.from_state_dict(content["density"]),
+        familiarity=Familiarity.from_state_dict(content["familiarity"]),
+        images=int(evidence["images"]),
+        fading=float(evidence["fading"]),
+        evidence_from=EvidenceFrom(evidence["from"]),
+    )
+
+
 def _from_content(content: dict[str, Any]) -> Model:
-    backbone, head, flags = content["backbone"], content["head"], content["flags"]
+    backbone = content["backbone"]
     return Model(
-        backbone=BackboneRecord(backbone["arch"], backbone["num_classes"], backbone["head"], backbone["state"]),
+        backbone=BackboneRecord(
+            backbone["arch"], backbone["num_classes"], backbone["head"], tuple(backbone["taps"]), backbone["state"]
+        ),
         transform=Transform.from_dict(content["transform"]),
         classes=tuple(content["classes"]),
-        head=Head(Linear(head["weight"], head["bias"]), head["evidence"], float(head["prior"])),
-        baseline=Linear(content["baseline"]["weight"], content["baseline"]["bias"]),
+        predictor=_predictor_from(content),
         loss=dict(content["loss"]),
-        threshold=float(flags["vacuity"]),
-        flag_rate=float(flags["rate"]),
+        flags=Flags(**content["flags"]),
+        sets=PredictionSets.from_state_dict(content["sets"]),
         validation=dict(content["validation"]),
         data=dict(content["data"]),
         provenance=dict(content["provenance"]),
@@ -139,18 +178,18 @@ def _checked(model: Model) -> Model:
 
     import uncertainty_loss as ul
 
-    classes = len(model.classes)
-    for part in (model.head.linear, model.baseline):
+    classes, predictor = len(model.classes), model.predictor
+    for part in (predictor.head.linear, predictor.baseline):
         if part.weight.dim() != 2 or part.weight.shape[0] != classes or part.bias.shape != (classes,):
             raise ValueError(f"a classifier of shape {tuple(part.weight.shape)} does not fit {classes} classes")
-    if model.head.linear.weight.shape != model.baseline.weight.shape:
+    if predictor.head.linear.weight.shape != predictor.baseline.weight.shape:
         raise ValueError("head and baseline do not read the same features")
-    ul.get_evidence_function(model.head.evidence)  # raises ValueError for a name that it does not know
+    ul.get_evidence_function(predictor.head.evidence)  # raises ValueError for a name that it does not know
     if not all(isinstance(name, str) for name in model.classes) or len(set(model.classes)) != classes:
         raise ValueError("class names are not distinct texts")
     weights = model.backbone.state.values()
     if not isinstance(model.backbone.arch, str) or not all(isinstance(each, torch.Tensor) for each in weights):
         raise TypeError("the backbone has no name or no weights")
-    if math.isnan(model.threshold):
-        raise ValueError("the threshold is not a number")
+    if math.isnan(model.flags.vacuity) or not predictor.head.temperature > 0:
+        raise ValueError("a threshold or the temperature is not a number")
     return model

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ulcli.model.predictor import Predictions
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -18,26 +20,31 @@ class Measure:
 
     name: str
     meaning: str
-    compute: Callable[[Tensor, float], Tensor]  # (alpha, prior) -> one value an image
+    compute: Callable[[Predictions], Tensor]  # one value an image
     reason: str  # why an image is flagged when this figure is what flags it
     sign: int = 1  # -1 where a higher value means more trust
 
 
-def _library(function: str, *, prior: bool = False) -> Callable[[Tensor, float], Tensor]:
+def _library(function: str, *, prior: bool = False) -> Callable[[Predictions], Tensor]:
     """A measure of `uncertainty_loss`, which is imported when it is first used."""
 
-    def compute(alpha: Tensor, strength: float) -> Tensor:
+    def compute(predictions: Predictions) -> Tensor:
         import uncertainty_loss as ul
 
-        options = {"prior": strength} if prior else {}
-        result: Tensor = getattr(ul, function)(alpha, **options)
+        options = {"prior": predictions.prior} if prior else {}
+        result: Tensor = getattr(ul, function)(predictions.alpha, **options)
         return result
 
     return compute
 
 
-def _confidence(alpha: Tensor, _: float) -> Tensor:
+def _confidence(predictions: Predictions) -> Tensor:
+    alpha = predictions.alpha
     return (alpha / alpha.sum(1, keepdim=True)).amax(1)
+
+
+def _typicality(predictions: Predictions) -> Tensor:
+    return predictions.typicality
 
 
 MEASURES = {
@@ -60,10 +67,11 @@ MEASURES = {
             _library("differential_entropy"),
             "unfamiliar",
         ),
+        Measure("typicality", "share of familiar images at least as strange", _typicality, "unfamiliar", sign=-1),
     )
 }
 
 
-def measure_all(alpha: Tensor, prior: float) -> dict[str, np.ndarray]:
+def measure_all(predictions: Predictions) -> dict[str, np.ndarray]:
     """Every measure of a batch, each as a float64 array of shape (N,)."""
-    return {name: measure.compute(alpha, prior).double().numpy() for name, measure in MEASURES.items()}
+    return {name: measure.compute(predictions).double().numpy() for name, measure in MEASURES.items()}

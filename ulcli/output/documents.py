@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from ulcli.output.rows import Row, plain
 
 if TYPE_CHECKING:
-    from ulcli.evaluate import Estimate, EvaluateResult
+    from ulcli.evaluate import EvaluateResult, ShiftResult, StrangeResult
     from ulcli.info import InfoResult
+    from ulcli.model.estimates import Estimate
     from ulcli.train import TrainResult
 
 EVALUATE_COLUMNS = ("set", "n", "score", "metric", "value", "low", "high")
@@ -25,15 +26,18 @@ def evaluate_document(result: EvaluateResult) -> dict[str, Any]:
         "metrics": {name: _estimate(estimate) for name, estimate in result.metrics.items()},
         "baseline": {name: _estimate(estimate) for name, estimate in result.baseline.items()},
         "ood": {
-            name: {
-                "n": strange.n,
-                "scores": {
-                    score: {key: plain(value) for key, value in values.items()}
-                    for score, values in strange.scores.items()
-                },
-            }
+            name: {"kind": strange.kind, "n": strange.n, **_scores(strange.scores)}
             for name, strange in result.ood.items()
         },
+        "shift": {
+            name: {
+                "n": shift.n,
+                "metrics": {metric: _estimate(estimate) for metric, estimate in shift.metrics.items()},
+                **_scores(shift.scores),
+            }
+            for name, shift in result.shift.items()
+        },
+        "verdict": str(result.verdict) if result.verdict else None,
         "requirements": [
             {"requirement": str(each.condition), "value": plain(each.value), "met": each.met}
             for each in result.requirements
@@ -46,10 +50,14 @@ def evaluate_rows(result: EvaluateResult) -> Iterator[Row]:
     for score, metrics in (("head", result.metrics), ("baseline", result.baseline)):
         for metric, estimate in metrics.items():
             yield _figure(result.data, result.n, score, metric, **asdict(estimate))
-    for name, strange in result.ood.items():
-        for score, values in strange.scores.items():
-            for metric, value in values.items():
-                yield _figure(name, strange.n, score, metric, value)
+    compared: dict[str, StrangeResult | ShiftResult] = {**result.ood, **result.shift}
+    for name, other in compared.items():
+        for score, values in other.scores.items():
+            for metric, estimate in values.items():
+                yield _figure(name, other.n, score, metric, **asdict(estimate))
+    for name, shift in result.shift.items():
+        for metric, estimate in shift.metrics.items():
+            yield _figure(name, shift.n, "head", metric, **asdict(estimate))
 
 
 def info_document(result: InfoResult) -> dict[str, Any]:
@@ -72,6 +80,20 @@ def _figure(
     high: float | None = None,
 ) -> Row:
     return {"set": data, "n": n, "score": score, "metric": metric, "value": value, "low": low, "high": high}
+
+
+def _scores(scores: Mapping[str, Mapping[str, Estimate]]) -> dict[str, Any]:
+    """Numbers under `scores`, as scripts look for them, and their bounds beside."""
+    return {
+        "scores": {
+            score: {figure: plain(estimate.value) for figure, estimate in figures.items()}
+            for score, figures in scores.items()
+        },
+        "bounds": {
+            score: {figure: [plain(estimate.low), plain(estimate.high)] for figure, estimate in figures.items()}
+            for score, figures in scores.items()
+        },
+    }
 
 
 def _estimate(estimate: Estimate) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import math
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import IO, TYPE_CHECKING, Any
 
 from rich import box
@@ -17,8 +17,9 @@ from ulcli.output.console import printable
 from ulcli.output.rows import Row
 
 if TYPE_CHECKING:
-    from ulcli.evaluate import Estimate, EvaluateResult
+    from ulcli.evaluate import EvaluateResult
     from ulcli.info import InfoResult
+    from ulcli.model.estimates import Estimate
     from ulcli.train import TrainResult
 
 _PIPE_WIDTH = 200  # where no terminal says how wide it is, nothing should be cut
@@ -56,15 +57,18 @@ def score_table(rows: Iterable[Row], top: int) -> Table:
 
 def evaluate_table(result: EvaluateResult) -> Group:
     """Figures on the data beside the baseline's, then one block of scores for each strange set."""
-    figures = _table("", "evidential head", "cross-entropy", title=f"{result.data}: {result.n:,} images")
+    shifts = list(result.shift)
+    title = f"{result.data}: {result.n:,} images"
+    figures = _table("", "evidential head", "cross-entropy", *shifts, title=title)
     for name, estimate in result.metrics.items():
-        _add_row(figures, name, _estimate(estimate), _estimate(result.baseline[name]))
-    parts: list[Table] = [figures]
+        baseline = result.baseline.get(name)
+        shifted = (_estimate(result.shift[shift].metrics[name]) for shift in shifts)
+        _add_row(figures, name, _estimate(estimate), _estimate(baseline) if baseline else "", *shifted)
+    parts: list[Table | Text] = [figures]
     for name, strange in result.ood.items():
-        table = _table("score", "AUROC", "AUPR in", "AUPR out", "FPR95", title=f"against {name}: {strange.n:,} images")
-        for score, values in strange.scores.items():
-            _add_row(table, score, *(_number(values[key]) for key in ("auroc", "aupr_in", "aupr_out", "fpr95")))
-        parts.append(table)
+        parts.append(_scores_table(f"against {name} ({strange.kind}): {strange.n:,} images", strange.scores))
+    for name, shift in result.shift.items():
+        parts.append(_scores_table(f"against the same images with {name}", shift.scores))
     if result.requirements:
         table = _table("requirement", "measured", "met")
         for requirement in result.requirements:
@@ -72,7 +76,24 @@ def evaluate_table(result: EvaluateResult) -> Group:
             met = "yes" if requirement.met else "NO"
             _add_row(table, str(requirement.condition), _number(requirement.value), met, style=style)
         parts.append(table)
+    if result.verdict is not None:
+        parts.append(Text(printable(str(result.verdict))))
     return Group(*parts)
+
+
+def _scores_table(title: str, scores: Mapping[str, Mapping[str, Estimate]]) -> Table:
+    headings = {
+        "auroc": "AUROC",
+        "aupr_in": "AUPR in",
+        "aupr_out": "AUPR out",
+        "fpr95": "FPR95",
+        "fpr95_in": "FPR95 in",
+    }
+    table = _table("score", *headings.values(), title=title)
+    for score, figures in scores.items():
+        auroc, *others = (figures[key] for key in headings)
+        _add_row(table, score, _estimate(auroc), *(_number(each.value) for each in others))
+    return table
 
 
 def train_table(result: TrainResult) -> Table:

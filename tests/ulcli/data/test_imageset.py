@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ulcli.data.imageset import ArraySet, Subset, hash_parts, relabel
+from ulcli.data.imageset import ArraySet, Subset, hash_parts, of_classes, relabel
 
 
 @pytest.fixture
@@ -99,3 +99,34 @@ def test_relabel_follows_the_names(picture):
     assert [view.label_name(index) for index in range(4)] == ["cat", "dog", "dog", "cat"]
     assert view.load(3).tobytes() == images.load(3).tobytes()
     assert relabel(images, ("cat", "dog")) is images
+
+
+def test_only_some_classes(picture):
+    pixels = np.stack([np.asarray(picture(8, 8, "L", seed)) for seed in range(6)])
+    images = ArraySet("toy", pixels, np.array([2, 0, 1, 2, 1, 0]), ("ant", "bee", "cat"))
+    part = of_classes(images, ["cat", "ant"], "part")
+    assert part.name == "part"
+    assert part.classes == ("ant", "cat")  # in the order of the set, whatever the order asked for
+    assert part.labels.tolist() == [1, 0, 1, 0]
+    assert part.labels.dtype == np.int64
+    assert [part.identify(index) for index in range(4)] == ["toy/0", "toy/1", "toy/3", "toy/5"]
+    assert [part.label_name(index) for index in range(4)] == ["cat", "ant", "cat", "ant"]
+    assert part.load(2).tobytes() == images.load(3).tobytes()
+    assert images.labels.tolist() == [2, 0, 1, 2, 1, 0]
+    assert relabel(part, ("cat", "dog", "ant")).labels.tolist() == [0, 2, 0, 2]
+    assert len(of_classes(images, [], "none")) == 0
+
+
+def test_the_digest_of_a_view_tells_its_labels(picture):
+    pixels = np.stack([np.asarray(picture(8, 8, "L", seed)) for seed in range(3)])
+    images = ArraySet("toy", pixels, np.array([0, 1, 2]), ("ant", "bee", "cat"))
+    views = [
+        images,
+        relabel(images, ("bee", "ant", "cat")),
+        relabel(images, ("bee", "cat", "ant")),
+        relabel(images, ("ant", "bee", "cat", "dog")),
+        of_classes(images, ["ant", "bee"], "toy"),
+        of_classes(images, ["ant", "cat"], "toy"),
+    ]
+    assert len({view.digest() for view in views}) == len(views)
+    assert views[1].digest() == relabel(images, ("bee", "ant", "cat")).digest()

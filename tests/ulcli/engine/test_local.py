@@ -1,5 +1,7 @@
 """Rows out of inputs: one an image, in order, the same however they were batched."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,11 +11,13 @@ from torch import nn
 from ulcli.data.catalog import DataName, Places, labelled_set
 from ulcli.data.folders import FileSet, class_folder
 from ulcli.data.imageset import ArraySet, Subset
-from ulcli.engine.local import Scorer, is_labelled
+from ulcli.engine.local import Scorer, SetOptions, is_labelled
 from ulcli.expressions import Condition
 from ulcli.model.backbone import Backbone
 from ulcli.model.file import Model
+from ulcli.model.flags import Flags
 from ulcli.model.measures import MEASURES
+from ulcli.model.sets import SetMethod
 from ulcli.reporting import Silent
 
 FLAGS = Condition("vacuity", ">", 0.1)
@@ -43,14 +47,19 @@ def test_the_figures_of_a_row(scorer, model, digits):
     x = torch.stack([model.transform(digits.load(index)) for index in range(30)])
     with torch.no_grad():
         features = model.backbone.build().network[:-1](x)
-    alpha = np.exp(np.clip(model.head.linear(features).numpy(), -10, 10)) + 1
+    predictor = model.predictor
+    outputs = predictor.head.linear(features).numpy() / predictor.head.temperature
+    head_alpha = np.exp(np.clip(outputs, -10, 10)) + 1
+    p = head_alpha / head_alpha.sum(1, keepdims=True)
     for number, row in enumerate(rows):
-        own, total = alpha[number], alpha[number].sum()
+        comparable = predictor.images * row["typicality"] * min(row["typicality"] / predictor.fading, 1)
+        own = 1 + 10 * comparable * p[number]
+        total = own.sum()
         assert row["path"] == digits.identify(number)
         assert row["label"] == digits.label_name(number)
         assert row["predicted"] == str(own.argmax())
         assert row["error"] is None
-        assert row["vacuity"] == pytest.approx(10 / total, rel=1e-5)
+        assert row["vacuity"] == pytest.approx(10 / total, rel=1e-5) == pytest.approx(1 / (1 + comparable), rel=1e-5)
         assert row["confidence"] == pytest.approx(own.max() / total, rel=1e-5)
         assert row["flagged"] is bool(10 / total > 0.1)
         assert row["reason"] == ("unfamiliar" if row["flagged"] else None)
@@ -61,7 +70,8 @@ def test_the_figures_of_a_row(scorer, model, digits):
 
 
 def test_columns(scorer, digits):
-    words = ["predicted", *MEASURES, "typicality", "flagged", "reason", "error"]
+    words = ["predicted", *MEASURES, "flagged", "reason", "error"]
+    assert list(MEASURES)[-1] == "typicality"
     assert scorer().columns(labelled=False) == ["path", *words]
     assert scorer().columns(labelled=True) == ["path", "label", *words]
     wide = scorer(probs=True, alpha=True)
@@ -88,6 +98,46 @@ def test_what_is_flagged_on(scorer, digits, measure):
     assert 0 < sum(row["flagged"] for row in rows) < 30
 
 
+def test_the_models_own_thresholds_say_why(scorer, model, digits):
+    vacuities = sorted(row["vacuity"] for row in score(scorer(), digits))
+    doubts = sorted(1 - row["confidence"] for row in score(scorer(), digits))
+    flags = Flags(0.05, vacuity=vacuities[24], target_accuracy=0.98, doubt=doubts[14])
+    rows = score(Scorer(replace(model, flags=flags), model.backbone.build()), digits)
+    for row in rows:
+        if row["vacuity"] > vacuities[24]:
+            assert (row["flagged"], row["reason"]) == (True, "unfamiliar")
+        elif 1 - row["confidence"] > doubts[14] + 1e-9:
+            assert (row["flagged"], row["reason"]) == (True, "ambiguous")
+        elif 1 - row["confidence"] < doubts[14] - 1e-9:
+            assert (row["flagged"], row["reason"]) == (False, None)
+    assert {row["reason"] for row in rows} == {None, "unfamiliar", "ambiguous"}
+
+
+@pytest.mark.parametrize("method", SetMethod)
+def test_the_set_column(scorer, model, digits, method):
+    wide = scorer(sets=SetOptions(0.95, method), probs=True)
+    assert wide.columns(labelled=True)[-11] == "set"
+    rows = score(wide, digits)
+    held = 0
+    for row in rows:
+        names = row["set"].split("|")
+        p = torch.tensor([[row[f"p_{k}"] for k in range(10)]], dtype=torch.float64)
+        mask = model.sets.classes(p, 0.95, method)[0]
+        assert names == [str(k) for k in range(10) if mask[k]]
+        assert row["predicted"] in names
+        held += row["label"] in names
+    assert held >= 27
+    every = score(scorer(sets=SetOptions(1 - 1e-9, method)), digits)
+    assert every[0]["set"] == "0|1|2|3|4|5|6|7|8|9"  # more than the validation data can promise
+
+
+def test_a_row_without_figures_has_an_empty_set(scorer, tmp_path):
+    scoring = scorer(sets=SetOptions(0.95, SetMethod.LAC))
+    (row,) = score(scoring, FileSet("files", [str(tmp_path / "none.png")]))
+    assert row["set"] is None
+    assert list(row) == scoring.columns(labelled=False)
+
+
 def test_an_image_that_cannot_be_read_keeps_its_row(scorer, digits, tmp_path):
     for number in range(5):
         digits.load(number).save(tmp_path / f"{number}.png")
@@ -102,7 +152,7 @@ def test_an_image_that_cannot_be_read_keeps_its_row(scorer, digits, tmp_path):
         assert rows[number]["vacuity"] == pytest.approx(score(scorer(), digits)[number]["vacuity"], rel=1e-5)
     for row in rows:
         empty = [name for name, value in row.items() if value is None]
-        expected = {"typicality", "reason", "error"} if row["error"] is None else set(row) - {"path", "error"}
+        expected = {"reason", "error"} if row["error"] is None else set(row) - {"path", "error"}
         assert expected - {"reason"} <= set(empty)
         if row["error"] is None:
             assert set(empty) <= expected
@@ -127,7 +177,8 @@ class Divides(nn.Module):
 
 def test_a_network_output_that_is_not_finite(model, digits):
     whole = model.backbone.build()
-    backbone = Backbone("divides", None, Divides(whole.network), f"body.{whole.head}")
+    taps = tuple(f"body.{name}" for name in whole.taps)
+    backbone = Backbone("divides", None, Divides(whole.network), f"body.{whole.head}", taps)
     images = ArraySet("mixed", np.stack([np.asarray(digits.load(0)), np.zeros((8, 8), np.uint8)] * 2))
     rows = score(Scorer(model, backbone, FLAGS), images)
     assert [row["error"] for row in rows] == [None, "the network's output is not finite"] * 2

@@ -7,12 +7,13 @@ import torch
 from torch import nn
 from torchvision import models
 
+import uncertainty_loss as ul
 from ulcli.errors import UserError
 from ulcli.model.backbone import Backbone
 
 
 def find(network, shape=(3, 32, 32)):
-    return Backbone.find_head("mine", None, network, shape)
+    return Backbone.take_apart("mine", None, network, shape)
 
 
 def images(shape=(3, 32, 32), n=3):
@@ -85,7 +86,7 @@ def test_the_classifier_is_found_and_reads_the_features(name):
     network = make()
     backbone = find(network)
     assert backbone.head == head
-    features = backbone.features(images())
+    features = backbone(images()).features
     classifier = backbone.own_classifier()
     assert features.dtype == torch.float32
     with torch.no_grad():
@@ -112,19 +113,83 @@ def test_without_a_linear_classifier_the_outputs_are_the_features(name):
     assert backbone.head is None
     assert backbone.own_classifier() is None
     with torch.no_grad():
-        torch.testing.assert_close(backbone.features(images()), network(images()))
+        torch.testing.assert_close(backbone(images()).features, network(images()))
+
+
+class Lenet(nn.Module):
+    """One pooling layer for all resolutions, as many write it."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Conv2d(1, 6, 5), nn.Conv2d(6, 16, 5)
+        self.pool = nn.MaxPool2d(2)
+        self.fc = nn.Linear(16 * 16, 10)
+
+    def forward(self, x):
+        x = self.pool(self.second(self.pool(self.first(x)).relu())).relu()
+        return self.fc(x.flatten(1))
+
+
+class Windows(nn.Module):
+    """Attention over windows, which come in a batch of their own."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.attention, self.fc = nn.Conv2d(3, 4, 3, padding=1), nn.Softmax(-1), nn.Linear(4, 3)
+
+    def forward(self, x):
+        x = self.stem(x)
+        self.attention(torch.cat([x[:, :, :8, :8], x[:, :, 8:, 8:]]))
+        return self.fc(x.mean((2, 3)))
+
+
+TAPS = {
+    "resnet18": (lambda: models.resnet18(num_classes=3), (3, 64, 64), ("layer1", "layer2", "layer3", "layer4")),
+    "one pooling layer": (Lenet, (1, 28, 28), ("first", "second", "pool")),
+    "windows": (Windows, (3, 16, 16), ("stem",)),
+    "no layer with a map": (
+        lambda: nn.Sequential(nn.Flatten(), nn.Linear(12, 5), nn.ReLU(), nn.Linear(5, 3)),
+        (3, 2, 2),
+        (),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TAPS)
+def test_the_last_layer_at_each_resolution_is_tapped(name):
+    make, shape, taps = TAPS[name]
+    torch.manual_seed(3)
+    network = make()
+    backbone = find(network, shape)
+    assert backbone.taps == taps
+    x = images(shape)
+    seen = {}
+    for tap in taps:
+        network.get_submodule(tap).register_forward_hook(lambda _, __, out, tap=tap: seen.update({tap: out.clone()}))
+    features, embedding = backbone(x)
+    parts = [ul.embed([ul.pool_map(seen[tap])], 512) for tap in taps]
+    torch.testing.assert_close(embedding, torch.cat([*parts, ul.embed([features], 1024)], 1))
+    assert embedding.dtype == torch.float32
+    with torch.no_grad():
+        torch.testing.assert_close(backbone.own_classifier()(features).float(), network(x), rtol=1e-4, atol=1e-5)
+
+
+def test_wide_layers_are_bounded():
+    backbone = find(nn.Sequential(nn.Conv2d(3, 200, 3), nn.Flatten(), nn.Linear(200 * 36, 3)), (3, 8, 8))
+    assert backbone(images((3, 8, 8))).embedding.shape == (3, 512 + 1 + 1024 + 1)
 
 
 def test_a_network_comes_out_frozen_and_in_evaluation_mode():
     backbone = find(Vit().train())
     assert not backbone.network.training
     assert not any(parameter.requires_grad for parameter in backbone.network.parameters())
-    assert torch.equal(backbone.features(images()), backbone.features(images()))
+    assert torch.equal(backbone(images()).features, backbone(images()).features)
 
 
 def test_watching_leaves_no_hook_behind():
-    backbone = find(Vit())
-    backbone.features(images())
+    backbone = find(models.squeezenet1_1(num_classes=3))
+    assert backbone.taps
+    backbone(images())
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in backbone.network.modules())
 
 
@@ -139,16 +204,17 @@ def test_the_classifier_is_a_copy():
 
 def test_features_do_not_depend_on_the_batch():
     backbone = find(models.resnet18(num_classes=4))
-    together = backbone.features(images(n=5))
-    one_by_one = torch.cat([backbone.features(image[None]) for image in images(n=5)])
-    torch.testing.assert_close(together, one_by_one, rtol=1e-4, atol=1e-5)
+    together = backbone(images(n=5))
+    one_by_one = [backbone(image[None]) for image in images(n=5)]
+    for whole, parts in zip(together, zip(*one_by_one, strict=True), strict=True):
+        torch.testing.assert_close(whole, torch.cat(parts), rtol=1e-4, atol=1e-5)
 
 
 def test_features_of_a_network_in_half_precision():
     network = nn.Sequential(nn.Flatten(), nn.Linear(3072, 4), nn.ReLU(), nn.Linear(4, 3))
     backbone = find(network)
     backbone.network.bfloat16()
-    assert backbone.features(images().bfloat16()).dtype == torch.float32
+    assert backbone(images().bfloat16()).features.dtype == torch.float32
     assert backbone.own_classifier().weight.dtype == torch.float32
 
 
@@ -180,23 +246,24 @@ def test_the_digest_tells_networks_apart():
     counted = copy.deepcopy(network)
     counted[1].num_batches_tracked += 1
     backbones = [
-        Backbone("a", None, network, "3"),
-        Backbone("a", None, network, "2"),
-        Backbone("a", None, network, None),
-        Backbone("b", None, network, "3"),
-        Backbone("a", None, changed, "3"),
-        Backbone("a", None, counted, "3"),
+        Backbone("a", None, network, "3", ()),
+        Backbone("a", None, network, "2", ()),
+        Backbone("a", None, network, None, ()),
+        Backbone("a", None, network, "3", ("0",)),
+        Backbone("b", None, network, "3", ()),
+        Backbone("a", None, changed, "3", ()),
+        Backbone("a", None, counted, "3", ()),
     ]
     assert len({backbone.digest() for backbone in backbones}) == len(backbones)
-    assert backbones[0].digest() == Backbone("a", None, copy.deepcopy(network), "3").digest()
+    assert backbones[0].digest() == Backbone("a", None, copy.deepcopy(network), "3", ()).digest()
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_on_a_gpu():
     backbone = find(models.resnet18(num_classes=4))
-    expected = backbone.features(images())
+    expected = backbone(images()).features
     backbone.network.cuda()
-    got = backbone.features(images().cuda())
+    got = backbone(images().cuda()).features
     assert got.device.type == "cpu"
     torch.testing.assert_close(got, expected, rtol=1e-2, atol=1e-2)
     assert backbone.own_classifier().weight.device.type == "cpu"

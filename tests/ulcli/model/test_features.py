@@ -5,8 +5,9 @@ import pytest
 import torch
 from torch import nn
 
+import uncertainty_loss as ul
 from ulcli.data.folders import class_folder, plain_folder
-from ulcli.data.imageset import ArraySet
+from ulcli.data.imageset import ArraySet, relabel
 from ulcli.data.transform import Transform
 from ulcli.errors import UserError
 from ulcli.model.backbone import Backbone
@@ -32,7 +33,7 @@ class Counting(nn.Module):
 
 @pytest.fixture
 def backbone():
-    found = Backbone.find_head("mine", None, Counting(), TRANSFORM.shape)
+    found = Backbone.take_apart("mine", None, Counting(), TRANSFORM.shape)
     found.network.seen = 0
     return found
 
@@ -47,6 +48,37 @@ def test_features_of_a_folder(image_folder, backbone, recorder):
     assert len(features) == 7
     assert recorder.tracks == [("features of toy", 7)]
     assert recorder.steps == 7
+
+
+def test_for_a_density_the_embeddings_become_moments(image_folder, backbone, recorder, tmp_path):
+    folder = image_folder({"a": 5, "b": 4, "c": 3})
+    (folder / "b" / "001.png").write_bytes(b"no image")
+    images = class_folder(folder, "toy")
+    extract = Extractor(backbone, TRANSFORM, batch_size=2, cache=FeatureCache(tmp_path / "cache"))
+    kept, streamed = extract(images, recorder), extract(images, recorder, for_density=True)
+    assert kept.moments is None
+    assert kept.embedding.shape == (11, backbone(torch.zeros(1, *TRANSFORM.shape)).embedding.shape[1])
+    assert streamed.embedding.shape == (11, 0)
+    assert streamed.moments.counts.tolist() == [5, 3, 3]
+    assert torch.equal(streamed.values, kept.values)
+    whole = ul.Moments(3)
+    whole.update(kept.embedding, kept.labels)
+    fits = [ul.FeatureDensity.fit(moments).score(kept.embedding) for moments in (whole, streamed.moments)]
+    for one, other in zip(*fits, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-3)
+    seen = backbone.network.seen
+    again = extract(images, recorder, for_density=True)
+    assert backbone.network.seen == seen  # from the cache
+    for name, tensor in streamed.moments.state_dict().items():
+        assert torch.equal(again.moments.state_dict()[name], tensor)
+
+
+def test_moments_of_other_labels_are_another_entry(image_folder, backbone, recorder, tmp_path):
+    images = class_folder(image_folder({"a": 3, "b": 2, "c": 1}), "toy")
+    extract = Extractor(backbone, TRANSFORM, cache=FeatureCache(tmp_path / "cache"))
+    for classes, counts in ((("a", "b", "c"), [3, 2, 1]), (("b", "a", "c"), [2, 3, 1]), (("c", "a", "b"), [1, 3, 2])):
+        moments = extract(relabel(images, classes), recorder, for_density=True).moments
+        assert moments.counts.tolist() == counts
 
 
 def test_images_that_cannot_be_read_are_left_out_and_told(image_folder, backbone, recorder):

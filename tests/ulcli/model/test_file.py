@@ -7,9 +7,17 @@ from pathlib import Path
 import pytest
 import torch
 
+import uncertainty_loss as ul
+from ulcli.data.transform import Transform
 from ulcli.errors import UserError
 from ulcli.model.archive import read_archive
-from ulcli.model.file import FORMAT, VERSION, Model, is_model
+from ulcli.model.file import FORMAT, VERSION, BackboneRecord, Model, is_model
+from ulcli.model.flags import Flags
+from ulcli.model.head import Head
+from ulcli.model.linear import Linear
+from ulcli.model.predictor import EvidenceFrom, Predictor
+from ulcli.model.sets import PredictionSets, SetMethod
+from ulcli.reporting import Silent
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +40,10 @@ def changed(content, path, value):
 
 
 del_ = object()
+CONTENT = (
+    *("backbone", "transform", "classes", "head", "baseline", "density", "familiarity", "evidence"),
+    *("loss", "flags", "sets", "validation", "data", "provenance"),
+)
 
 
 def equal(first, second):
@@ -47,7 +59,7 @@ def test_the_file_is_plain_data_in_the_documented_shape(content):
     assert content["format"] == FORMAT == "uncertainty-loss model"
     assert content["version"] == VERSION == 1
     assert is_model(content)
-    for key in ("backbone", "transform", "classes", "head", "loss", "flags", "validation", "data", "provenance"):
+    for key in CONTENT:
         assert key in content
 
     def plain(value):
@@ -71,9 +83,8 @@ def test_the_network_comes_back(digits_model):
     backbone = model.backbone.build()
     assert not backbone.network.training
     assert not any(parameter.requires_grad for parameter in backbone.network.parameters())
-    features = backbone.features(torch.zeros(2, *model.transform.shape))
-    assert model.head.alpha(features).shape == (2, len(model.classes))
-    assert model.baseline(features).shape == (2, len(model.classes))
+    predictions = model.predictor(*backbone(torch.zeros(2, *model.transform.shape)))
+    assert predictions.alpha.shape == predictions.head_alpha.shape == (2, len(model.classes))
 
 
 @pytest.mark.parametrize(
@@ -98,7 +109,12 @@ def test_the_network_comes_back(digits_model):
         ("transform.crop", 0, "is damaged: ValueError: expected 0 < crop <= resize"),
         ("transform.std", [0.0], "is damaged: ValueError: expected a positive std"),
         ("transform.extra", 1, "is damaged: TypeError"),
-        ("flags.vacuity", float("nan"), "is damaged: ValueError: the threshold is not a number"),
+        ("flags.vacuity", float("nan"), "is damaged: ValueError: a threshold or the temperature is not a number"),
+        ("head.temperature", 0.0, "is damaged: ValueError: a threshold or the temperature is not a number"),
+        ("evidence.from", "tea leaves", "is damaged: ValueError: 'tea leaves' is not a valid EvidenceFrom"),
+        ("density.means", torch.zeros(3), "is damaged: ValueError: expected tensors that fit"),
+        ("familiarity.mean", torch.zeros(2), "is damaged: ValueError: expected mean and std of three signs"),
+        ("sets.aps", del_, "is damaged: KeyError: 'aps'"),
         ("backbone.arch", None, "is damaged: TypeError: the backbone has no name or no weights"),
         ("backbone.state", [], "is damaged: AttributeError"),
         ("backbone.state", {"0.weight": "x"}, "is damaged: TypeError: the backbone has no name or no weights"),
@@ -149,3 +165,55 @@ def test_a_save_that_fails_keeps_the_old_file(digits_model, tmp_path, monkeypatc
         model.save(path)
     assert path.read_bytes() == b"old"
     assert [each.name for each in tmp_path.iterdir()] == ["m.pt"]
+
+
+def test_predictions_are_the_same_to_the_bit_after_a_round_trip(tmp_path):
+    """From the objects as they were fitted, not as they were read."""
+    classes, random = 3, torch.Generator().manual_seed(0)
+    x, y = torch.randn(300, 6, generator=random), torch.randint(classes, (300,), generator=random)
+    embedding = ul.embed([x])
+    moments = ul.Moments(classes)
+    moments.update(embedding[:200], y[:200])
+    head = Head(Linear(torch.randn(classes, 6, generator=random), torch.zeros(classes)), "softplus", 0.1)
+    baseline = Linear(torch.randn(classes, 6, generator=random), torch.zeros(classes))
+    validation = x[200:], embedding[200:], y[200:]
+    predictor = Predictor.fit(head, baseline, moments, *validation, fading=0.1, evidence_from=EvidenceFrom.DENSITY)
+    predictions = predictor(*validation[:2])
+    p = ul.expected_probability(predictions.alpha)
+    model = Model(
+        backbone=BackboneRecord("a", None, None, ("0",), {}),
+        transform=Transform(8, 8, (0.0,) * 3, (1.0,) * 3),
+        classes=("a", "b", "c"),
+        predictor=predictor,
+        loss={"name": "maxnorm"},
+        flags=Flags.fit(predictions, y[200:], rate=0.1, target_accuracy=0.05, reporter=Silent()),
+        sets=PredictionSets.fit(p, y[200:]),
+        validation={},
+        data={},
+        provenance={},
+    )
+    model.save(tmp_path / "m.pt")
+    again = Model.load(tmp_path / "m.pt")
+    strange = torch.cat([x, 30 * torch.randn(50, 6, generator=random)])
+    one, other = (each.predictor(strange, ul.embed([strange])) for each in (model, again))
+    for field in ("alpha", "head_alpha", "typicality"):
+        assert torch.equal(getattr(one, field), getattr(other, field))
+    assert one.prior == other.prior
+    assert again.flags == model.flags
+    vacuity = ul.vacuity(one.alpha)
+    assert again.flags.reasons(one.alpha, vacuity) == model.flags.reasons(one.alpha, vacuity)
+    for method in SetMethod:
+        assert torch.equal(again.sets.classes(p, 0.9, method), model.sets.classes(p, 0.9, method))
+    assert again.predictor.evidence_from is EvidenceFrom.DENSITY
+    assert again.backbone.taps == ("0",)
+
+
+def test_a_threshold_of_infinity_survives(content, tmp_path):
+    torch.save(changed(content, "flags.vacuity", float("inf")), tmp_path / "m.pt")
+    assert Model.load(tmp_path / "m.pt").flags.vacuity == float("inf")
+
+
+def test_a_tap_that_the_network_has_no_more(content):
+    model = Model.parse(changed(content, "backbone.taps", ["gone"]), "m.pt")
+    with pytest.raises(UserError, match="has no layer 'gone' any more; train the model again"):
+        model.backbone.build()

@@ -23,13 +23,17 @@ from ulcli.model.linear import Linear
 from ulcli.reporting import Silent
 
 
+def features_of(values, labels):
+    return Features(values, torch.empty(len(values), 0), labels)
+
+
 def clusters(n=1200, classes=3, size=5, spread=1.5, seed=0):
     """Overlapping Gaussian classes, each feature on a scale of its own."""
     generator = torch.Generator().manual_seed(seed)
     labels = torch.randint(classes, (n,), generator=generator)
     centres = torch.randn(classes, size, generator=generator)
     values = centres[labels] + spread * torch.randn(n, size, generator=generator)
-    return Features(values * torch.logspace(-2, 2, size) + torch.linspace(-5, 50, size), labels)
+    return features_of(values * torch.logspace(-2, 2, size) + torch.linspace(-5, 50, size), labels)
 
 
 def fit(features, objective=None, start=None, reporter=None, seed=0, **recipe):
@@ -79,8 +83,8 @@ def test_cross_entropy_comes_down_to_logistic_regression():
 @pytest.mark.parametrize("name", ul.loss_names())
 def test_an_evidential_head_predicts_as_well_as_logistic_regression(name):
     both = clusters(6000)
-    features = Features(both.values[:3000], both.labels[:3000])
-    test = Features(both.values[3000:], both.labels[3000:])
+    features = features_of(both.values[:3000], both.labels[:3000])
+    test = features_of(both.values[3000:], both.labels[3000:])
     fitted = fit(features, evidential_objective(ul.get_loss(name), 0.01))
     right = (fitted.linear(test.values).argmax(1) == test.labels).double().mean()
     scale = Standardiser.of(features.values)
@@ -124,7 +128,7 @@ def test_a_perfect_start_is_kept_and_the_fit_stops_early():
 def test_the_kept_epoch_is_the_best_one_on_rows_that_took_no_step():
     # Labels without a pattern: whatever is learnt from them is wrong, so that the start is the best there is.
     random = torch.Generator().manual_seed(0)
-    features = Features(torch.randn(60, 40, generator=random), torch.randint(2, (60,), generator=random))
+    features = features_of(torch.randn(60, 40, generator=random), torch.randint(2, (60,), generator=random))
     fitted = fit(features, learning_rate=0.3)
     assert fitted.epochs < 60
     assert fitted.validation_loss <= math.log(2) + 1e-6
@@ -152,7 +156,7 @@ def test_the_regulariser_grows_over_the_first_fifth():
 
 @pytest.mark.parametrize("labels", [[0, 1], [0, 1, 1], [0, 0, 0, 1, 2]])
 def test_a_handful_of_images(labels):
-    features = Features(torch.randn(len(labels), 4), torch.tensor(labels))
+    features = features_of(torch.randn(len(labels), 4), torch.tensor(labels))
     linear = fit(features).linear
     assert torch.isfinite(linear.weight).all()
     assert nll(linear, features) < 1.2

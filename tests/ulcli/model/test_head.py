@@ -1,8 +1,9 @@
-"""alpha = evidence(linear(features)) + prior."""
+"""alpha = evidence(linear(features) / temperature) + prior."""
 
 import numpy as np
 import pytest
 import torch
+from scipy import optimize
 
 from ulcli.model.head import Head
 from ulcli.model.linear import Linear
@@ -16,3 +17,52 @@ def test_alpha(prior):
     alpha = head.alpha(x)
     assert alpha.dtype == torch.float64
     np.testing.assert_allclose(alpha, np.exp(np.clip(logits, -10, 10)) + prior, rtol=1e-12)
+
+
+def problem(n=400, classes=4, sharpness=1.0, seed=0):
+    """Outputs that are `sharpness` times what the labels bear out, as features of an identity layer."""
+    random = torch.Generator().manual_seed(seed)
+    logits = 2 * torch.randn(n, classes, generator=random)
+    labels = torch.multinomial(logits.softmax(1), 1, generator=random)[:, 0]
+    return sharpness * logits, labels
+
+
+def identity_head(prior, classes=4):
+    return Head(Linear(torch.eye(classes), torch.zeros(classes)), "clamped_exp", prior)
+
+
+@pytest.mark.parametrize("prior", [1.0, 0.1])
+@pytest.mark.parametrize("sharpness", [0.5, 1.0, 2.5])
+def test_the_temperature_minimises_the_likelihood(prior, sharpness):
+    x, y = problem(sharpness=sharpness)
+    outputs, labels = x.double().numpy(), y.numpy()
+
+    def nll(log_temperature):
+        alpha = np.exp(np.clip(outputs / np.exp(log_temperature), -10, 10)) + prior
+        return -np.mean(np.log(alpha / alpha.sum(1, keepdims=True))[np.arange(len(labels)), labels])
+
+    best = optimize.minimize_scalar(nll, bounds=(np.log(1 / 16), np.log(16)), method="bounded", options={"xatol": 1e-8})
+    scan = min(map(nll, np.linspace(np.log(1 / 16), np.log(16), 2000)))
+    head = identity_head(prior).calibrated(x, y)
+    assert nll(np.log(head.temperature)) <= min(best.fun, scan) + 1e-8
+    if best.fun <= scan:
+        assert head.temperature == pytest.approx(np.exp(best.x), rel=1e-3)
+
+
+def test_calibration_keeps_the_classes():
+    x, y = problem(sharpness=3)
+    before = identity_head(1.0)
+    after = before.calibrated(x, y)
+    assert after.temperature > 1.5
+    x = x[x.amax(1) < 10]  # beyond the clamp a temperature can tell apart what was alike
+    assert torch.equal(after.alpha(x).argmax(1), before.alpha(x).argmax(1))
+    np.testing.assert_allclose(after.alpha(x), before.alpha(x / after.temperature), rtol=1e-6)
+
+
+def test_nothing_wrong_says_nothing_of_the_temperature():
+    x, _ = problem()
+    head = identity_head(1.0)
+    assert head.calibrated(x, x.argmax(1)).temperature == 1
+    one_wrong = x.argmax(1)
+    one_wrong[0] = x[0].argmin()
+    assert head.calibrated(x, one_wrong).temperature != 1

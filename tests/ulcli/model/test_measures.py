@@ -7,6 +7,7 @@ from scipy import stats
 from scipy.special import digamma
 
 from ulcli.model.measures import MEASURES, measure_all
+from ulcli.model.predictor import Predictions
 
 
 def naive_dissonance(alpha, prior):
@@ -36,15 +37,20 @@ ORACLES = {
 }
 
 
+def predictions(alpha, prior=1.0, typicality=None):
+    alpha = alpha.double()
+    return Predictions(alpha, prior, alpha, torch.full((len(alpha),), 0.5) if typicality is None else typicality)
+
+
 def rows(prior, classes=4, n=40):
     return prior + torch.exp(3 * torch.randn(n, classes, dtype=torch.float64))
 
 
 @pytest.mark.parametrize("prior", [1.0, 0.1])
-@pytest.mark.parametrize("name", MEASURES)
+@pytest.mark.parametrize("name", ORACLES)
 def test_values(name, prior):
     alpha = rows(prior)
-    got = measure_all(alpha, prior)[name]
+    got = measure_all(predictions(alpha, prior))[name]
     assert got.dtype == np.float64
     assert got.shape == (40,)
     expected = [ORACLES[name](row, prior) for row in alpha.numpy()]
@@ -53,11 +59,13 @@ def test_values(name, prior):
 
 def test_every_measure_says_which_way_it_points():
     sure, unsure = torch.tensor([[50.0, 1, 1]]), torch.tensor([[1.0, 1, 1]])
-    low, high = measure_all(sure, 1.0), measure_all(unsure, 1.0)
+    low = measure_all(predictions(sure, typicality=torch.tensor([0.9])))
+    high = measure_all(predictions(unsure, typicality=torch.tensor([1e-9])))
+    assert list(low) == [*ORACLES, "typicality"]
     for name, measure in MEASURES.items():
         assert measure.name == name
         assert measure.reason in ("unfamiliar", "ambiguous")
         if name != "dissonance":  # of no evidence there is no conflict
             assert measure.sign * high[name] > measure.sign * low[name]
-    conflict = measure_all(torch.tensor([[50.0, 50, 1]]), 1.0)
+    conflict = measure_all(predictions(torch.tensor([[50.0, 50, 1]])))
     assert conflict["dissonance"] > low["dissonance"]

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from ulcli.evaluate import Estimate, EvaluateResult, OodResult, Requirement
+from ulcli.evaluate import EvaluateResult, Requirement, ShiftResult, StrangeResult, Verdict
 from ulcli.expressions import Condition
 from ulcli.info import InfoResult
+from ulcli.model.estimates import Estimate
 from ulcli.output.tables import evaluate_table, info_table, print_table, score_table, train_table
 from ulcli.train import TrainResult
 
@@ -36,15 +37,20 @@ def lines(text, word):
     return [line for line in text.splitlines() if word in line]
 
 
+def scores(name="vacuity"):
+    figures = {"aupr_in": 0.92, "aupr_out": 0.93, "fpr95": 0.44, "fpr95_in": 0.33}
+    values = {key: Estimate(value) for key, value in figures.items()}
+    return {name: {"auroc": Estimate(0.91, 0.9, 0.925), **values}}
+
+
 def evaluation(**changes):
-    scores = {"vacuity": {"auroc": 0.91, "aupr_in": 0.92, "aupr_out": 0.93, "fpr95": 0.44}}
     fields = {
         "model": "model.pt",
         "data": "digits:test",
         "n": 1234,
         "metrics": {"accuracy": Estimate(0.97), "nll": Estimate(0.1, 0.09, 0.12)},
         "baseline": {"accuracy": Estimate(0.96), "nll": Estimate(0.2)},
-        "ood": {"noise": OodResult(500, scores)},
+        "ood": {"noise": StrangeResult("far", 500, scores())},
     }
     return EvaluateResult(**{**fields, **changes})
 
@@ -52,7 +58,8 @@ def evaluation(**changes):
 def training(**changes):
     figures = {"accuracy": 0.9, "nll": 0.31, "ece": 0.05}
     fields = {"path": Path("m.pt"), "before": figures, "after": {**figures, "nll": 0.27}, "images": 1000}
-    fields |= {"validation_images": 1234, "unreadable": 0, "epochs": 3, "seconds": 1.25, "threshold": 0.1}
+    fields |= {"validation_images": 1234, "unreadable": 0, "epochs": 3, "seconds": 1.25}
+    fields |= {"flags": "vacuity>0.1", "temperature": 1.5}
     return TrainResult(**{**fields, **changes})
 
 
@@ -101,8 +108,8 @@ def test_markup_in_names_is_text(name):
     text = printed(score_table(rows, 5))
     assert text.count(name) == 6
     assert printed(info_table(InfoResult(name, 1, {"classes": [name, name], "data": {"name": name}}))).count(name) == 4
-    figures = {name: {"auroc": 0.9, "aupr_in": 0.9, "aupr_out": 0.9, "fpr95": 0.9}}
-    text = printed(evaluate_table(evaluation(data=name, ood={name: OodResult(5, figures)})))
+    ood = {name: StrangeResult("far", 5, scores(name))}
+    text = printed(evaluate_table(evaluation(data=name, ood=ood)))
     assert text.count(name) == 3
 
 
@@ -140,9 +147,42 @@ def test_an_evaluation():
     assert "digits:test: 1,234 images" in text
     assert lines(text, "accuracy")[0].split() == ["accuracy", "0.9700", "0.9600"]
     assert lines(text, "nll")[0].split() == ["nll", "0.1000", "[0.0900,", "0.1200]", "0.2000"]
-    assert "against noise: 500 images" in text
-    assert lines(text, "vacuity")[0].split() == ["vacuity", "0.9100", "0.9200", "0.9300", "0.4400"]
+    assert "against noise (far): 500 images" in text
+    assert lines(text, "vacuity")[0].split() == [
+        *("vacuity", "0.9100", "[0.9000,", "0.9250]"),
+        *("0.9200", "0.9300", "0.4400", "0.3300"),
+    ]
     assert "requirement" not in text
+
+
+def test_a_shift_has_a_column_and_a_block():
+    shift = ShiftResult(1234, {"accuracy": Estimate(0.5), "nll": Estimate(0.7)}, scores("energy"))
+    text = printed(evaluate_table(evaluation(shift={"blur:3": shift})))
+    assert lines(text, "cross-entropy")[0].split() == ["evidential", "head", "cross-entropy", "blur:3"]
+    assert lines(text, "accuracy")[0].split() == ["accuracy", "0.9700", "0.9600", "0.5000"]
+    assert "against the same images with blur:3" in text
+    assert "0.9100" in lines(text, "energy")[0]
+
+
+def test_a_figure_that_the_baseline_lacks_leaves_its_cell_empty():
+    text = printed(evaluate_table(evaluation(metrics={"flag_rate": Estimate(0.05)}, baseline={})))
+    assert lines(text, "flag_rate")[0].split() == ["flag_rate", "0.0500"]
+
+
+@pytest.mark.parametrize(
+    ("difference", "words"),
+    [
+        (Estimate(0.02, 0.01, 0.03), "better than the best baseline (knn) on this data: mean AUROC 0.9700 to 0.9500, "),
+        (Estimate(-0.02, -0.03, -0.01), "worse than the best baseline"),
+        (Estimate(0.02, -0.01, 0.05), "not told apart from the best baseline"),
+        (Estimate(0.02), "flags by vacuity are against the best baseline"),
+    ],
+)
+def test_the_verdict_closes_the_table(difference, words):
+    verdict = Verdict(0.97, "knn", 0.95, difference)
+    last = printed(evaluate_table(evaluation(verdict=verdict))).splitlines()[-1]
+    assert words in last
+    assert f"difference {difference.value:+.4f}" in last
 
 
 def test_requirements():

@@ -1,0 +1,56 @@
+"""What the benchmarks on FashionMNIST share: a classifier as a user would train it, and `ul` as a user runs it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+REPOSITORY = Path(__file__).parent.parent
+
+
+def train_classifier(
+    root: Path, checkpoint: Path, arch: str, seed: int, *, epochs: int = 6, without: tuple[str, ...] = ()
+) -> None:
+    """Plain cross-entropy on the train part, pixels in [0, 1]; `without` leaves classes out."""
+    import torch
+    from torch.nn import functional as F
+
+    from benchmarks import networks
+
+    torch.manual_seed(seed)
+    x, y = pixels(root, "train", without)
+    network = getattr(networks, arch)(num_classes=int(y.max()) + 1)
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
+    for _ in range(epochs):
+        for rows in torch.randperm(len(x)).split(128):
+            optimizer.zero_grad()
+            F.cross_entropy(network(x[rows]), y[rows]).backward()
+            optimizer.step()
+    torch.save(network.state_dict(), checkpoint)
+
+
+def pixels(root: Path, part: str, without: tuple[str, ...] = ()) -> tuple[Any, Any]:
+    """One part of FashionMNIST as tensors."""
+    import numpy as np
+    import torch
+
+    from ulcli.data.catalog import DataName, Places, labelled_set
+    from ulcli.data.imageset import of_classes
+
+    images = labelled_set(DataName("fashion-mnist"), part, Places(root))
+    assert images.classes is not None
+    images = of_classes(images, [name for name in images.classes if name not in without], images.name)
+    assert images.labels is not None
+    values = np.stack([np.asarray(images.load(index)) for index in range(len(images))])
+    return torch.from_numpy(values).float().div(255).unsqueeze(1), torch.from_numpy(images.labels)
+
+
+def ul(*words: str) -> str:
+    """Run the tool; what it prints to standard output."""
+    command = [sys.executable, "-m", "ulcli", *map(str, words), "--quiet"]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr}")
+    return done.stdout

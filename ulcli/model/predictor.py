@@ -1,0 +1,100 @@
+"""Which class, and how much evidence: the head's word and the density's, put together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from ulcli.errors import UserError
+from ulcli.model.head import Head
+from ulcli.model.linear import Linear
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from uncertainty_loss import Familiarity, FeatureDensity, Moments
+
+
+class EvidenceFrom(str, Enum):
+    """What the amount of evidence comes from."""
+
+    DENSITY = "density"
+    HEAD = "head"
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Dirichlet parameters of a batch, in double."""
+
+    alpha: Tensor  # (N, K)
+    prior: float
+    head_alpha: Tensor  # (N, K): the head's own, whatever the evidence comes from
+    typicality: Tensor  # (N,): share of familiar images that are at least as strange
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """From features to Dirichlet parameters.
+
+    The losses set the amount of evidence by their hyper-parameters; only the features know how much of the like was
+    seen. So the head says which class, by the calibrated shares p of its evidence, and the density how much evidence,
+    m comparable training images: alpha = 1 + K m p, vacuity 1 / (1 + m) (the form of natural posterior networks,
+    arXiv 2105.04471).
+    """
+
+    head: Head
+    baseline: Linear  # the cross-entropy classifier on the same features
+    density: FeatureDensity
+    familiarity: Familiarity
+    images: int  # how many the density was fitted on
+    fading: float  # typicality below which evidence fades with its square
+    evidence_from: EvidenceFrom = EvidenceFrom.DENSITY
+
+    @classmethod
+    def fit(
+        cls,
+        head: Head,
+        baseline: Linear,
+        moments: Moments,
+        features: Tensor,
+        embedding: Tensor,
+        labels: Tensor,
+        *,
+        fading: float,
+        evidence_from: EvidenceFrom,
+    ) -> Predictor:
+        """From a fitted head, the moments of the training images, and validation images with their labels."""
+        import uncertainty_loss as ul
+        from uncertainty_loss import Familiarity, FeatureDensity
+
+        if len(features) < 3:
+            raise UserError(f"{len(features)} validation images are too few to calibrate anything; give many more")
+        density = FeatureDensity.fit(moments)
+        familiarity = Familiarity.fit(_signs(density, baseline, features, embedding))
+        images = int(moments.counts.sum())
+        raw = cls(head, baseline, density, familiarity, images, fading, evidence_from)
+
+        def expected(candidate: Head) -> Tensor:
+            return ul.expected_probability(replace(raw, head=candidate)(features, embedding).alpha)
+
+        return replace(raw, head=head.calibrated(features, labels, expected))
+
+    def __call__(self, features: Tensor, embedding: Tensor) -> Predictions:
+        """Predictions for features (N, D) and embeddings (N, E)."""
+        head_alpha = self.head.alpha(features)
+        signs = _signs(self.density, self.baseline, features, embedding)
+        typicality = self.familiarity.typicality(self.familiarity.score(signs))
+        if self.evidence_from is EvidenceFrom.HEAD:
+            return Predictions(head_alpha, self.head.prior, head_alpha, typicality)
+        count = self.familiarity.comparable_images(typicality, self.images, self.fading)
+        evidence = head_alpha.shape[1] * count[:, None] * self.head.shares(features)
+        return Predictions(1 + evidence, 1.0, head_alpha, typicality)
+
+
+def _signs(density: FeatureDensity, baseline: Linear, features: Tensor, embedding: Tensor) -> Tensor:
+    import torch
+
+    distance, relative = density.score(embedding)
+    energy = -baseline(features).logsumexp(1)
+    return torch.stack([distance, relative, energy], 1)
