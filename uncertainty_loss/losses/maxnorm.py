@@ -6,6 +6,7 @@ arXiv 1910.04819.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import partial
 
@@ -96,74 +97,90 @@ def dirichlet_pnorm_loss(
 def error_norm(split: Split, p: float) -> Tensor:
     """(E[(1 - p_c)^p] + Σ_{j≠c} E[p_j^p])^(1/p).
 
-    With ⟨a⟩ = Γ(a + p) / Γ(a), the rising factorial, and r = S - α_c this is ((⟨r⟩ + Σ_{j≠c} ⟨α_j⟩) /
-    ⟨S⟩)^(1/p). It is computed as (1 + Σ_{j≠c} ⟨α_j⟩ / ⟨r⟩)^(1/p) (⟨r⟩ / ⟨S⟩)^(1/p): no α_j exceeds r, so that
-    the first factor is a sum of ratios below 1, and the second, which can be small beyond float32, is safe as
-    a logarithm.
+    With the rising factorial ⟨a⟩ = Γ(a + p) / Γ(a) and r = S - α_c that is ((⟨r⟩ + Σ_{j≠c} ⟨α_j⟩) / ⟨S⟩)^(1/p). Its
+    parts do not fit in any float, but no α_j exceeds r, so that ⟨α_j⟩ / r^p and ⟨r⟩ / r^p do.
     """
     if p < 1:
         raise ValueError(f"p_norm must be >= 1, got {p}")
     if split.classes == 1:
         return split.own * 0
     rest = split.rest + (split.classes - 1)
-    # Any constant scale gives the same sum in the end; this one keeps every ratio in range.
-    scale = rest.detach().amax(1, keepdim=True)
-    term = WholeRisingRatio(int(p)) if p == int(p) else RealRisingRatio(p)
-    ratios = split.others(term, scale, at_zero=term.value(torch.zeros_like(scale), scale))
-    ratios = ratios * torch.exp(-log_rising_ratio(rest, scale - rest, p))
-    return torch.exp((torch.log1p(ratios) + log_rising_ratio(rest, split.own + 1, p)) / p)
+    if p == int(p) and p <= _LARGEST_PRODUCT:
+        return _whole_error_norm(split, rest, int(p))
+    return _real_error_norm(split, rest, float(p))
+
+
+# Up to here products of p factors are as precise as logarithms, and fit: 20! is 2.4e18.
+_LARGEST_PRODUCT = 20
+
+
+def _whole_error_norm(split: Split, rest: Tensor, p: int) -> Tensor:
+    """(r / S) ((N(r) + Σ_{j≠c} ⟨α_j⟩ / r^p) / N(S))^(1/p), N(x) = ⟨x⟩ / x^p = Π_{i<p} (1 + i / x)."""
+    total = rest + (split.own + 1)
+    # The sum can have any constant scale, as long as it is not far below r.
+    unit = rest.detach().amax(1, keepdim=True).reciprocal()
+    parts = split.others(WholeRising(p), unit, at_zero=math.factorial(p) * unit**p) / (rest * unit) ** p
+    return rest / total * ((_whole_excess(rest, p) + parts) / _whole_excess(total, p)) ** (1 / p)
+
+
+def _whole_excess(x: Tensor, p: int) -> Tensor:
+    """⟨x⟩ / x^p."""
+    t = x.reciprocal()
+    product = 1 + t if p > 1 else torch.ones_like(t)
+    for i in range(2, p):
+        product = torch.addcmul(product, product, t, value=i)
+    return product
 
 
 @dataclass(frozen=True)
-class WholeRisingRatio:
-    """⟨e + 1⟩ / ⟨scale⟩ = Π_{i<p} (e + 1 + i) / (scale + i) for whole p: no logarithm, no overflow.
+class WholeRising:
+    """⟨e + 1⟩ · unit^p = Π_{i<p} (z + i · unit), z = (e + 1) · unit.
 
-    Factors pair up, the first with the last: (a + i) (a + p - 1 - i) = q + i (p - 1 - i), q = a (a + p - 1). So
-    p = 4 takes two multiplications. An odd p leaves the middle factor over, a + (p - 1) / 2.
+    Factors pair up, the first with the last, u for the unit: (z + i u) (z + (p - 1 - i) u) = q + i (p - 1 - i) u²,
+    q = z (z + (p - 1) u). So p = 4 takes two multiplications. An odd p leaves the middle factor over, z + (p - 1) / 2 u.
     """
 
     p: int
 
     def value(self, x: Tensor, *rows: Tensor) -> Tensor:
-        z, unit, norm = self._scaled(x, *rows)
+        (unit,) = rows
+        z = (x + 1).mul_(unit)
         if self.p == 1:
             return z
         value = q = (z + unit * (self.p - 1)).mul_(z)
         for offset in self._offsets():
             value = value * (q + unit.square() * offset)
-        if self.p % 2:
-            value = value * (z + unit * ((self.p - 1) / 2))
-        return value / norm
+        return value.mul_(z + unit * ((self.p - 1) / 2)) if self.p % 2 else value
 
     def slope(self, x: Tensor, *rows: Tensor) -> Tensor:
-        (scale,) = rows
-        z, unit, norm = self._scaled(x, scale)
+        (unit,) = rows
         if self.p == 1:
             return unit.expand_as(x)
+        z = (x + 1).mul_(unit)
         value = q = (z + unit * (self.p - 1)).mul_(z)
-        slope = torch.ones_like(unit)
+        slope = unit
         for offset in self._offsets():
             factor = q + unit.square() * offset
-            value, slope = value * factor, factor * slope + value
+            value, slope = value * factor, factor * slope + value * unit
         slope = (2 * z).add_(unit * (self.p - 1)).mul_(slope)
-        if self.p % 2:
-            slope = slope.mul_(z + unit * ((self.p - 1) / 2)).add_(value)
-        return slope.mul_(unit / norm)
+        return slope.mul_(z + unit * ((self.p - 1) / 2)).add_(value * unit) if self.p % 2 else slope
 
     def _offsets(self) -> list[int]:
         return [i * (self.p - 1 - i) for i in range(1, self.p // 2)]
 
-    def _scaled(self, x: Tensor, scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """z = a / scale; 1 / scale, the step between its rising factors; and Π_i (scale + i) / scale."""
-        unit = scale.reciprocal()
-        z = (x + 1).mul_(unit)
-        steps = torch.arange(self.p, dtype=scale.dtype, device=scale.device)
-        return z, unit, (1 + unit.unsqueeze(-1) * steps).prod(-1)
+
+def _real_error_norm(split: Split, rest: Tensor, p: float) -> Tensor:
+    """(1 + Σ_{j≠c} ⟨α_j⟩ / ⟨r⟩)^(1/p) (⟨r⟩ / ⟨S⟩)^(1/p), by logarithms."""
+    scale = rest.detach().amax(1, keepdim=True)
+    term = RealRising(p)
+    parts = split.others(term, scale, at_zero=term.value(torch.zeros_like(scale), scale))
+    parts = parts * torch.exp(-_log_rising_ratio(rest, scale - rest, p))
+    return torch.exp((torch.log1p(parts) + _log_rising_ratio(rest, split.own + 1, p)) / p)
 
 
 @dataclass(frozen=True)
-class RealRisingRatio:
-    """⟨e + 1⟩ / ⟨scale⟩ for any p ≥ 1, by Stirling's formula with its large parts cancelled."""
+class RealRising:
+    """⟨e + 1⟩ / ⟨scale⟩, by Stirling's formula with its large parts cancelled."""
 
     p: float
 
@@ -181,15 +198,12 @@ class RealRisingRatio:
 
 
 def _log_rising_rest(a: Tensor, p: float) -> Tensor:
-    """log Γ(a + p) - log Γ(a) - p (log(a + p) - 1)."""
+    """log ⟨a⟩ - p (log(a + p) - 1)."""
     return (a - 0.5) * torch.log1p(p / a) + (binet(a + p) - binet(a))
 
 
-def log_rising_ratio(a: Tensor, gap: Tensor, p: float) -> Tensor:
-    """log ⟨a⟩ - log ⟨a + gap⟩ for a ≥ 1, gap ≥ 0; (N, M, ...)."""
-    if p == int(p):
-        steps = torch.arange(int(p), dtype=a.dtype, device=a.device)
-        return -torch.log1p(gap.unsqueeze(-1) / (a.unsqueeze(-1) + steps)).sum(-1)
+def _log_rising_ratio(a: Tensor, gap: Tensor, p: float) -> Tensor:
+    """log ⟨a⟩ - log ⟨a + gap⟩ for a ≥ 1, gap ≥ 0."""
     return -p * torch.log1p(gap / (a + p)) + (_log_rising_rest(a, p) - _log_rising_rest(a + gap, p))
 
 

@@ -12,7 +12,7 @@ import uncertainty_loss as ul
 
 
 @pytest.mark.parametrize("classes", [2, 3, 10])
-@pytest.mark.parametrize("p", [1, 1.5, 2, 3, 4, 8, 20])
+@pytest.mark.parametrize("p", [1, 1.5, 2, 3, 4, 8, 20, 21])
 def test_sixty_digits(p, classes):
     evidence, target = oracle.rows(classes)
     function = partial(ul.dirichlet_pnorm_loss, p_norm=p, reduction="none")
