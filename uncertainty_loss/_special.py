@@ -11,10 +11,15 @@ polynomial in 1/a. Background: NIST Digital Library of Mathematical Functions, �
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from uncertainty_loss._checks import can_look
+from uncertainty_loss._terms import apply, elementwise
 
 # Row n holds R_n, constant term first: μ⁽ⁿ⁾(a) = (-1)ⁿ tⁿ⁺¹ R_n(t), t = 1/a in (0, 1]. Chebyshev series of
 # 60-digit values, cut where the error is below the dtype's own: 3e-7 for R_3, which is a fifth of ψ″ at most,
@@ -27,16 +32,16 @@ _REMAINDER = {
             -0.0006336787229, 0.0001383177419,
         ),
         (
-            0.0833333468, -1.917667073e-6, -0.008287647461, -0.0004237475472, 0.005935221128,
-            -0.004937323876, 0.001886666441, -0.0002889277183,
+            0.08333331153, 1.538743619e-6, -0.008342950032, -9.193212067e-5, 0.004987177052,
+            -0.003546859232, 0.0008754194274,
         ),
         (
-            0.1666667059, -6.706998362e-6, -0.03314363636, -0.00206972191, 0.03500766445,
-            -0.03239644056, 0.01149842946, 0.0002497260643, -0.0008719759074,
+            0.1666663372, 2.862480979e-5, -0.03369191451, 0.001076888448, 0.0266304572,
+            -0.02160857851, 0.00583265138,
         ),
         (
-            0.5000001, -2.038644273e-5, -0.1659849929, -0.008703363124, 0.2209301757,
-            -0.1749852593, -0.06397533027, 0.1924475517, -0.1238741988, 0.02827957905,
+            0.5000002125, -4.212053893e-5, -0.1653305128, -0.01605188723, 0.2614191362,
+            -0.2985449361, 0.1552894335, -0.0326257688,
         ),
     ),
     torch.float64: (
@@ -86,8 +91,8 @@ _REMAINDER = {
 # The same kind of series for Z in excess(e) = -½ (log(1 + e) + s) + s² Z(t), t = 1 / (1 + e), s = 1 - t.
 _UNIT = {
     torch.float32: (
-        0.08106146756, -0.004543932437, -0.006808321688, 0.001928126637, 0.003135457352,
-        -0.003815336261, 0.001885753769, -0.0003761840434,
+        0.08106142164, -0.004539432188, -0.006880325665, 0.002360150499, 0.001901103459,
+        -0.002004950552, 0.0005691096168,
     ),
     torch.float64: (
         0.0810614667953271292, -0.00454373307588074307, -0.00681559963636380183,
@@ -104,11 +109,21 @@ _UNIT = {
 
 
 def _polynomial(coefficients: tuple[float, ...], t: Tensor) -> Tensor:
-    """Horner's rule, in place: an element-wise pass that allocates costs twice as much."""
-    total = t * coefficients[-1]
-    for coefficient in coefficients[-2:0:-1]:
-        total.add_(coefficient).mul_(t)
-    return total.add_(coefficients[0])
+    """Horner's rule, in place."""
+    total = (t * coefficients[-1]).add_(coefficients[-2])
+    if not can_look(t):
+        for coefficient in coefficients[-3::-1]:
+            total.mul_(t).add_(coefficient)
+        return total
+    # A processor is faster with one operation a step, and with numbers that are tensors already.
+    for constant in _constants(coefficients[-3::-1], t.dtype):
+        torch.addcmul(constant, total, t, out=total)
+    return total
+
+
+@cache
+def _constants(values: tuple[float, ...], dtype: torch.dtype) -> tuple[Tensor, ...]:
+    return torch.tensor(values, dtype=dtype).unbind()
 
 
 class _Binet(torch.autograd.Function):
@@ -145,17 +160,8 @@ def binet(a: Tensor, order: int = 0) -> Tensor:
         return apply(_Binet, a, order)
     # Only second derivatives of trigamma come here. Torch's polygamma is slow, and differentiable for good.
     elementary = math.factorial(order - 2) * a ** (1 - order) + math.factorial(order - 1) / 2 * a**-order
-    sign = 1.0 if order % 2 else -1.0
-    return torch.polygamma(order - 1, a) + sign * elementary
-
-
-def apply(function: type[torch.autograd.Function], *arguments: Any) -> Tensor:
-    """function.apply, or its bare forward where nobody asks for a gradient (compilers trace that further)."""
-    if torch.is_grad_enabled():
-        result: Tensor = function.apply(*arguments)
-    else:
-        result = function.forward(*arguments)
-    return result
+    polygamma: Tensor = torch.polygamma(order - 1, a)
+    return polygamma + elementary if order % 2 else polygamma - elementary
 
 
 def trigamma(a: Tensor) -> Tensor:
@@ -168,6 +174,17 @@ def trigamma(a: Tensor) -> Tensor:
     # ψ′(a) = 1/a² + ψ′(a + 1) brings every a > 0 to where the series holds.
     t = (a + 1).reciprocal()
     return a.reciprocal().square() + t * (1 + t / 2) + binet(a + 1, 2)
+
+
+def tetragamma(a: Tensor) -> Tensor:
+    """ψ″(a), the derivative of trigamma, for a ≥ 1.
+
+    Example:
+        >>> tetragamma(torch.tensor(1.0))
+        tensor(-2.4041)
+    """
+    t = a.reciprocal()
+    return binet(a, 3) - t.square() * (1 + t)
 
 
 def digamma_difference(a: Tensor, gap: Tensor) -> Tensor:
@@ -183,42 +200,81 @@ def digamma_difference(a: Tensor, gap: Tensor) -> Tensor:
     return stirling + gap / a / (a + gap)
 
 
-class _Excess(torch.autograd.Function):
-    generate_vmap_rule = True
+@dataclass(frozen=True)
+class Excess:
+    """A class's part in a KL divergence: D - (a - b), D = log Γ(b) - log Γ(a) + (a - b) ψ(a).
 
-    @staticmethod
-    def forward(evidence: Tensor, large: Tensor, prior: float, base: float) -> Tensor:
+    Here a = evidence + prior, b = base. D is the Bregman divergence of log Γ, and that of two Dirichlets is
+
+        KL(Dir(α) ‖ Dir(β)) = Σ_k D(β_k, α_k) - D(Σ β, Σ α).
+
+    D grows like a - b. Those linear parts cancel between the sum and what is taken off it, and would take the
+    digits of much evidence with them, so they are left out of the value. Of the slope they are left out for much
+    evidence, where it goes to zero without them, and kept for little, where it does with them. Which of the two a
+    row is, `large` says, the same for all its classes and for their total; so only the difference above has a slope
+    in the usual sense.
+
+    Args:
+        prior: a - evidence; below 1 costs one more logarithm.
+        base: b > 0.
+
+    Example:
+        >>> e = torch.tensor([[2.0, 0.5, 0.0]])
+        >>> total, large = e.sum(1, keepdim=True), torch.tensor([[0.0]])
+        >>> kl = Excess()(e, large).sum(1) - Excess(3, 3)(total, large).squeeze(1)
+        >>> flat, mine = (torch.distributions.Dirichlet(a) for a in (torch.ones(1, 3), e + 1))
+        >>> torch.allclose(kl, torch.distributions.kl_divergence(mine, flat))
+        True
+    """
+
+    prior: float = 1.0
+    base: float = 1.0
+
+    def __call__(self, evidence: Tensor, large: Tensor) -> Tensor:
+        """(N, C, ...) with flags (N, 1, ...), 1 or 0; a good choice is total evidence > Σ β."""
+        return elementwise(self, evidence, large)
+
+    def value(self, x: Tensor, *rows: Tensor) -> Tensor:
+        evidence = x
+        prior, base = self.prior, self.base
         if prior == base == 1:
-            value = _unit_excess(evidence)
-            return value + torch.where(large, 0.0, evidence)
+            return _unit_excess(evidence)
         x, a = evidence + (prior - base), evidence + prior
+        logarithm = _log_ratio(evidence, a, prior, base)
         if prior < 1:
             # One step of the recurrence of Γ: the series below want an argument of at least 1.
-            value = _log_ratio(evidence, a, prior, base) - x / a
+            value = logarithm - x / a
             base, a = base + 1, a + 1
             value = value - (base - 0.5) * torch.log1p(x / base)
         else:
-            value = -(base - 0.5) * _log_ratio(evidence, a, prior, base)
+            value = -(base - 0.5) * logarithm
         start = torch.full((), base, dtype=a.dtype, device=a.device)
-        value = value - x / (2 * a) + x * binet(a, 1) + (binet(start) - binet(a))
-        return value + torch.where(large, 0.0, x)
+        return value - x / (2 * a) + x * binet(a, 1) + (binet(start) - binet(a))
 
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, float, float], output: Tensor) -> None:
-        evidence, large, ctx.prior, ctx.base = inputs
-        ctx.save_for_backward(evidence, large)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
-        evidence, large = ctx.saved_tensors
-        return grad * _excess_slope(evidence, large, ctx.prior, ctx.base), None, None, None
+    def slope(self, x: Tensor, *rows: Tensor) -> Tensor:
+        """(a - b) ψ′(a), less 1 where large."""
+        evidence, (large,) = x, rows
+        prior, base = self.prior, self.base
+        x = evidence if prior == base else evidence + (prior - base)
+        a = evidence + prior
+        step = None
+        if prior < 1:
+            step = x / a.square()
+            base, a = base + 1, a + 1
+        t = a.reciprocal()
+        direct = (t * 0.5).add_(1).mul_(x).mul_(1 - large)
+        # What is left of direct after t · direct - 1, worked out on paper.
+        reduced = (t * (-base / 2)).add_(0.5 - base).mul_(large)
+        slope = direct.add_(reduced).mul_(t).add_(binet(a, 2).mul_(x))
+        return slope if step is None else slope.add_(step)
 
 
 def _unit_excess(evidence: Tensor) -> Tensor:
     # Every term is proportional to the evidence, so that a thousand classes without any add up to nothing.
-    t = (evidence + 1).reciprocal()
-    s = evidence * t
-    value = _polynomial(_UNIT[evidence.dtype], t).mul_(s).sub_(0.5).mul_(s)
+    t = (evidence + 1).reciprocal_()
+    value = _polynomial(_UNIT[evidence.dtype], t)
+    s = t.mul_(evidence)
+    value.mul_(s).sub_(0.5).mul_(s)
     return value.add_(torch.log1p(evidence), alpha=-0.5)
 
 
@@ -229,48 +285,3 @@ def _log_ratio(evidence: Tensor, a: Tensor, prior: float, base: float) -> Tensor
     x = evidence + (prior - base)
     near = x.abs() < base / 2
     return torch.where(near, torch.log1p(torch.where(near, x, 0.0) / base), torch.log(a / base))
-
-
-def _excess_slope(evidence: Tensor, large: Tensor, prior: float, base: float) -> Tensor:
-    """x ψ′(a), less 1 where large; x = a - base."""
-    x, a = evidence + (prior - base), evidence + prior
-    step: Tensor | float = 0.0
-    if prior < 1:
-        step = x / a.square()
-        base, a = base + 1, a + 1
-    t = a.reciprocal()
-    direct = x * (1 + t / 2)
-    # x ψ′(a) - 1 with the 1 taken off on paper.
-    reduced = (0.5 - base) - base / 2 * t
-    return x * binet(a, 2) + t * torch.where(large, reduced, direct) + step
-
-
-def excess(evidence: Tensor, large: Tensor, prior: float = 1.0, base: float = 1.0) -> Tensor:
-    """A class's part in a KL divergence: log Γ(b) - log Γ(a) + (a - b) ψ(a), less a - b where `large`.
-
-    Here a = evidence + prior and b = base. It is the Bregman divergence of log Γ, and
-
-        KL(Dir(α) ‖ Dir(β)) = Σ_k D(β_k, α_k) - D(Σ β, Σ α).
-
-    D grows like a - b; those linear parts cancel exactly between the sum and its last term, and would take
-    the digits of a confident prediction with them. With the same flag `large` on both sides they never arise.
-    Without evidence it is the other way round, the flag off is precise. A good flag is total evidence > Σ β.
-
-    Args:
-        evidence: Any shape, evidence + prior > 0.
-        large: Booleans that broadcast to evidence.
-        prior: a - evidence; below 1 costs one more logarithm.
-        base: b > 0.
-
-    Returns:
-        The shape of evidence; zero where a = b.
-
-    Example:
-        >>> e = torch.tensor([[2.0, 0.5, 0.0]])
-        >>> total, large = e.sum(1, keepdim=True), torch.tensor([[False]])
-        >>> kl = excess(e, large).sum(1) - excess(total, large, 3.0, 3.0).squeeze(1)
-        >>> flat, mine = (torch.distributions.Dirichlet(a) for a in (torch.ones(1, 3), e + 1))
-        >>> torch.allclose(kl, torch.distributions.kl_divergence(mine, flat))
-        True
-    """
-    return apply(_Excess, evidence, large, prior, base)

@@ -11,14 +11,13 @@ a formula gives one value for each row of the batch and each candidate for the t
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from uncertainty_loss._checks import check_reduction, check_target, checked_evidence
-from uncertainty_loss._special import apply
+from uncertainty_loss._checks import can_look, check_reduction, check_target, checked_evidence
+from uncertainty_loss._terms import Term, apply, elementwise, in_blocks, put, summed_without
 
 
 class Split:
@@ -29,7 +28,6 @@ class Split:
         own: Evidence of the candidate, (N, M, ...).
         rest: Evidence of all other classes together, (N, M, ...), summed without the candidate ever in it.
         classes: C.
-        wrong: Evidence with zero in the true class's place, (N, C, ...); None for probabilities.
         batched: Whether the caller's tensors have the N dimension.
     """
 
@@ -37,30 +35,26 @@ class Split:
     own: Tensor
     rest: Tensor
     batched: bool
-    wrong: Tensor | None = None
 
     @property
     def classes(self) -> int:
         return self.evidence.shape[1]
 
-    def others(self, function: Callable[[Tensor], Tensor], at_zero: Tensor | float = 0.0) -> Tensor:
-        """Σ over all classes but the candidate of an element-wise function of evidence, (N, M, ...).
+    def others(self, term: Term, *rows: Tensor, at_zero: Tensor | float = 0.0) -> Tensor:
+        """Σ over all classes but the candidate of a term of their evidence, (N, M, ...).
 
         Args:
-            function: Element-wise.
+            term: See `_terms`.
+            rows: Constants of the term, (N, 1, ...).
             at_zero: Its value where there is no evidence.
         """
         raise NotImplementedError
-
-    def every(self, function: Callable[[Tensor], Tensor]) -> Tensor:
-        """Σ over all classes of an element-wise function of evidence, (N, 1, ...)."""
-        return function(self.evidence).sum(1, keepdim=True)
 
     def expect(self, losses: Tensor) -> Tensor:
         """One value a row, (N, ...), from one a candidate, weighted and zero where ignored."""
         raise NotImplementedError
 
-    def normalizer(self) -> Tensor:
+    def normalizer(self) -> Tensor | int:
         """What the mean divides by."""
         raise NotImplementedError
 
@@ -71,88 +65,96 @@ class Split:
             return rows.sum()
         if reduction == "mean":
             normalizer = self.normalizer()
-            return rows.sum() / (normalizer + (normalizer == 0))
+            if isinstance(normalizer, Tensor):
+                return rows.sum() / (normalizer + (normalizer == 0))
+            return rows.mean() if rows.numel() == normalizer != 0 else rows.sum() / max(normalizer, 1)
         return rows if self.batched else rows.squeeze(0)
 
 
-class _IndexSplit(Split):
-    def __init__(self, evidence: Tensor, index: Tensor, weight: Tensor | None, ignore_index: int) -> None:
+class IndexSplit(Split):
+    """For class indices; index is (N, 1, ...), with any class in place of one to ignore."""
+
+    def __init__(self, evidence: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int) -> None:
+        valid = target != ignore_index
+        nothing_to_ignore = can_look(evidence) and bool(valid.all())
+        self.valid = None if nothing_to_ignore else valid
         self.evidence = evidence
-        self.valid = index != ignore_index
-        self.index = index.where(self.valid, 0)
-        self.own, self.wrong = apply(_TakeOut, evidence, self.index.unsqueeze(1))
-        self.rest = self.wrong.sum(1, keepdim=True)
-        self.weight = None if weight is None else weight.to(evidence.dtype)[self.index].where(self.valid, 0.0)
+        self.index = (target if nothing_to_ignore else target.where(valid, 0)).unsqueeze(1)
+        self.own, self.rest = apply(_OwnAndRest, evidence, self.index)
+        self.weight = None
+        if weight is not None:
+            self.weight = weight.to(evidence.dtype)[self.index.squeeze(1)]
 
-    def one_hot(self, label_smoothing: float) -> Tensor:
-        """The targets as smoothed probabilities, (N, C, ...), zero where ignored."""
-        valid = self.valid.unsqueeze(1).to(self.evidence.dtype)
-        zeros = torch.zeros_like(self.evidence)
-        return _smooth(zeros.scatter(1, self.index.unsqueeze(1), valid), label_smoothing) * valid
-
-    def others(self, function: Callable[[Tensor], Tensor], at_zero: Tensor | float = 0.0) -> Tensor:
-        assert self.wrong is not None
-        total = function(self.wrong).sum(1, keepdim=True)
-        return total if isinstance(at_zero, float) and at_zero == 0 else total - at_zero
+    def others(self, term: Term, *rows: Tensor, at_zero: Tensor | float = 0.0) -> Tensor:
+        total = summed_without(self.index, term, self.evidence, *rows)
+        return total - at_zero if isinstance(at_zero, Tensor) or at_zero != 0 else total
 
     def expect(self, losses: Tensor) -> Tensor:
         losses = losses.squeeze(1)
-        return losses.where(self.valid, 0.0) if self.weight is None else losses * self.weight
+        if self.weight is not None:
+            losses = losses * self.weight
+        return losses if self.valid is None else losses.where(self.valid, 0.0)
 
-    def normalizer(self) -> Tensor:
-        return (self.valid if self.weight is None else self.weight).sum()
+    def normalizer(self) -> Tensor | int:
+        if self.weight is None:
+            return self.own.numel() if self.valid is None else self.valid.sum()
+        return (self.weight if self.valid is None else self.weight.where(self.valid, 0.0)).sum()
+
+    def one_hot(self, label_smoothing: float) -> Tensor:
+        """The targets as smoothed probabilities, (N, C, ...), zero where ignored."""
+        probabilities = _smooth(put(torch.zeros_like(self.evidence), self.index, 1.0), label_smoothing)
+        return probabilities if self.valid is None else probabilities.where(self.valid.unsqueeze(1), 0.0)
 
 
-class _TakeOut(torch.autograd.Function):
-    """Evidence of the true class, (N, 1, ...), and evidence with zero in its place, (N, C, ...)."""
+class _OwnAndRest(torch.autograd.Function):
+    """Evidence of the true class, and the sum of all other evidence; (N, 1, ...) each."""
 
     generate_vmap_rule = True
 
     @staticmethod
     def forward(evidence: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
-        own = evidence.gather(1, index)
-        return own, _put(evidence, index, torch.zeros_like(own))
+        rest = in_blocks(lambda x, index: put(x, index, 0.0).sum(1, keepdim=True), evidence, index)
+        return evidence.gather(1, index), rest
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: tuple[Tensor, Tensor]) -> None:
-        ctx.save_for_backward(inputs[1])
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: tuple[Tensor, ...]) -> None:
+        evidence, index = inputs
+        ctx.shape = evidence.shape
+        ctx.save_for_backward(index)
 
     @staticmethod
-    def backward(ctx: Any, grad_own: Tensor, grad_wrong: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, grad_own: Tensor, grad_rest: Tensor) -> tuple[Tensor, None]:
         (index,) = ctx.saved_tensors
-        return _put(grad_wrong, index, grad_own), None
+        return put(grad_rest.expand(ctx.shape), index, grad_own), None
 
 
-def _put(x: Tensor, index: Tensor, values: Tensor) -> Tensor:
-    """x with values at index along dimension 1."""
-    if torch.compiler.is_compiling():
-        # A comparison fuses with what comes before and after; a scatter would be a kernel of its own.
-        classes = torch.arange(x.shape[1], device=x.device).view(-1, *[1] * (x.ndim - 2))
-        return torch.where(classes == index, values, x)
-    return x.scatter(1, index, values)
-
-
-class _ProbabilitySplit(Split):
+class ProbabilitySplit(Split):
     """Leaves each class out in turn, in double where the device has it: differences of sums lose digits."""
 
-    def __init__(self, evidence: Tensor, probabilities: Tensor, weight: Tensor | None, normalizer: Tensor) -> None:
+    def __init__(
+        self, evidence: Tensor, probabilities: Tensor, weight: Tensor | None, normalizer: Tensor | int
+    ) -> None:
         self.dtype = evidence.dtype
-        precise = torch.float32 if evidence.device.type == "mps" else torch.float64
-        self.evidence = self.own = evidence.to(precise)
+        self.evidence = self.own = widened(evidence)
         self.rest = leave_one_out(self.evidence)
-        self.probabilities = probabilities.to(precise)
+        self.probabilities = widened(probabilities)
         if weight is not None:
             self.probabilities = self.probabilities * weight.view(-1, *[1] * (evidence.ndim - 2))
         self._normalizer = normalizer
 
-    def others(self, function: Callable[[Tensor], Tensor], at_zero: Tensor | float = 0.0) -> Tensor:
-        return leave_one_out(function(self.evidence))
+    def others(self, term: Term, *rows: Tensor, at_zero: Tensor | float = 0.0) -> Tensor:
+        return leave_one_out(elementwise(term, self.evidence, *rows))
 
     def expect(self, losses: Tensor) -> Tensor:
         return (self.probabilities * losses).sum(1).to(self.dtype)
 
-    def normalizer(self) -> Tensor:
+    def normalizer(self) -> Tensor | int:
         return self._normalizer
+
+
+def widened(x: Tensor) -> Tensor:
+    """x in double, where the device has it."""
+    return x if x.device.type == "mps" else x.double()
 
 
 def leave_one_out(x: Tensor) -> Tensor:
@@ -162,9 +164,15 @@ def leave_one_out(x: Tensor) -> Tensor:
         >>> leave_one_out(torch.tensor([[1e9, 1.0, 2.0]]))
         tensor([[3.0000e+00, 1.0000e+09, 1.0000e+09]])
     """
+    if x.dtype == torch.float32 and x.device.type != "mps":
+        # total - x_k, with a total of twice the digits in two parts: the first difference is exact for an x_k that
+        # is nearly all, and then the second part is what counts.
+        total = x.sum(1, keepdim=True, dtype=torch.float64)
+        high = total.float()
+        return (high - x).add_((total - high).float())
     # (largest - x_k) + what is left without the largest: both are ≥ 0, so nothing cancels.
     largest, where = x.max(dim=1, keepdim=True)
-    return (largest - x) + _put(x, where, torch.zeros_like(largest)).sum(1, keepdim=True)
+    return (largest - x) + put(x, where, 0.0).sum(1, keepdim=True)
 
 
 def split_by_target(
@@ -196,12 +204,12 @@ def split_by_target(
         evidence, target = evidence.unsqueeze(0), target.unsqueeze(0)
     split: Split
     if soft:
-        rows = torch.full((), target.numel() // max(evidence.shape[1], 1), device=evidence.device)
-        split = _ProbabilitySplit(evidence, _smooth(target, label_smoothing), weight, rows)
+        rows = target.numel() // max(evidence.shape[1], 1)
+        split = ProbabilitySplit(evidence, _smooth(target, label_smoothing), weight, rows)
     else:
-        split = _IndexSplit(evidence, target.long(), weight, ignore_index)
+        split = IndexSplit(evidence, target.long(), weight, ignore_index)
         if label_smoothing > 0:
-            split = _ProbabilitySplit(evidence, split.one_hot(label_smoothing), weight, split.normalizer())
+            split = ProbabilitySplit(evidence, split.one_hot(label_smoothing), weight, split.normalizer())
     split.batched = batched
     return split
 

@@ -53,7 +53,7 @@ def soft_clamped_exp(x: Tensor, clamp: float = 10.0) -> Tensor:
         tensor([1.0000, 8.1548, 0.1226])
     """
     beyond = torch.log1p(torch.relu(x.abs() - clamp))
-    return torch.exp(torch.clamp(x, -clamp, clamp) + torch.sign(x) * beyond)
+    return torch.exp(torch.where(x.abs() <= clamp, x, torch.sign(x) * (clamp + beyond)))
 
 
 def softplus(x: Tensor) -> Tensor:
@@ -165,7 +165,7 @@ def evidence_to_proba(evidence: Tensor, prior: float = 1.0) -> Tensor:
 
     Returns:
         Probabilities, the shape of evidence; they sum to 1 over the classes, also without evidence (uniform)
-        and with infinite evidence (a limit counts as 10¹⁵).
+        and with infinite evidence (entries count up to 10¹²).
 
     Raises:
         ValueError: An entry is negative.

@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from uncertainty_loss._special import apply, binet, excess, trigamma
-from uncertainty_loss._targets import Split, leave_one_out, split_by_target
+from uncertainty_loss._special import Excess, binet, tetragamma, trigamma
+from uncertainty_loss._targets import IndexSplit, Split, leave_one_out, split_by_target
+from uncertainty_loss._terms import apply, in_blocks, put, summed
 
 
 def uniform_dirichlet_kl(
@@ -44,8 +45,9 @@ def uniform_dirichlet_kl(
         TypeError, ValueError: A dtype, shape or value that does not fit; the message says what was expected.
 
     Example:
-        >>> uniform_dirichlet_kl(torch.tensor([[5.0, 0.0], [5.0, 1.0]]), torch.tensor([0, 0]),
-        reduction="none") tensor([0.0000, 0.1931])
+        >>> evidence = torch.tensor([[5.0, 0.0], [5.0, 1.0]])
+        >>> uniform_dirichlet_kl(evidence, torch.tensor([0, 0]), reduction="none")
+        tensor([0.0000, 0.1931])
 
     Source: Sensoy et al. 2018, arXiv 1806.01768, section 4.
     """
@@ -65,18 +67,18 @@ def regularized(
 def wrong_evidence_kl(split: Split, prior: float = 1.0) -> Tensor:
     """KL(Dir(ẽ + prior) ‖ Dir(prior)), ẽ = evidence without the candidate's; (N, M, ...)."""
     total = split.classes * prior
-    large = split.rest.detach().amax(1, keepdim=True) > total
-    parts = split.others(lambda e: excess(e, large, prior, prior))
-    return parts - excess(split.rest, large, total, total)
+    large = (split.rest.detach().amax(1, keepdim=True) > total).to(split.rest.dtype)
+    parts = split.others(Excess(prior, prior), large)
+    return parts - Excess(total, total)(split.rest, large)
 
 
 def evidence_kl(evidence: Tensor, prior: float = 1.0) -> Tensor:
     """KL(Dir(e + prior) ‖ Dir(1)), (N, 1, ...), for evidence (N, C, ...)."""
     classes = evidence.shape[1]
     total = evidence.sum(1, keepdim=True)
-    large = total.detach() > classes
-    parts = excess(evidence, large, prior, 1.0).sum(1, keepdim=True)
-    return parts - excess(total, large, classes * prior, float(classes))
+    large = (total.detach() > classes).to(total.dtype)
+    parts = summed(Excess(prior, 1), evidence, large)
+    return parts - Excess(classes * prior, classes)(total, large)
 
 
 def dirichlet_fisher_regularizer(
@@ -111,7 +113,8 @@ def dirichlet_fisher_regularizer(
         TypeError, ValueError: A dtype, shape or value that does not fit; the message says what was expected.
 
     Example:
-        >>> dirichlet_fisher_regularizer(torch.tensor([[5.0, 0.0], [5.0, 1.0]]), torch.tensor([0, 0]), "none")
+        >>> evidence = torch.tensor([[5.0, 0.0], [5.0, 1.0]])
+        >>> dirichlet_fisher_regularizer(evidence, torch.tensor([0, 0]), reduction="none")
         tensor([0.0000, 0.1250])
 
     Source: Tsiligkaridis 2019, arXiv 1910.04819.
@@ -127,11 +130,11 @@ dirichlet_fisher_regulizer = dirichlet_fisher_regularizer
 def information_term(split: Split, full_strength: bool = False) -> Tensor:
     """½ Σ_{j≠c} e_j² (ψ′(e_j + 1) - ψ′(S̃)), or with S in place of S̃; (N, M, ...)."""
     own = split.own if full_strength else torch.zeros_like(split.own)
-    if split.wrong is not None:
-        return apply(_Information, split.wrong, own)
-    everything = trigamma(split.rest + own + split.classes)
-    squares = split.others(torch.square)
-    return 0.5 * (split.others(lambda e: e.square() * trigamma(e + 1)) - everything * squares)
+    if isinstance(split, IndexSplit):
+        return apply(_Information, split.evidence, split.index, own)
+    squares = split.evidence.square()
+    others = leave_one_out(squares * trigamma(split.evidence + 1))
+    return 0.5 * (others - trigamma(split.rest + own + split.classes) * leave_one_out(squares))
 
 
 class _Information(torch.autograd.Function):
@@ -145,34 +148,54 @@ class _Information(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(wrong: Tensor, own: Tensor) -> Tensor:
-        t, w, delta = _information_parts(wrong, own)
-        leading = (wrong * t) * (wrong * w) * delta * (1 + (t + w) / 2)
-        remainder = wrong.square() * (binet(1 / t, 2) - binet(1 / w, 2))
-        return 0.5 * (leading + remainder).sum(1, keepdim=True)
+    def forward(evidence: Tensor, index: Tensor, own: Tensor) -> Tensor:
+        return in_blocks(_information_value, evidence, index, own)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:
         ctx.save_for_backward(*inputs)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
-        wrong, own = ctx.saved_tensors
-        t, w, delta = _information_parts(wrong, own)
-        a, b = 1 / t, 1 / w
-        leading = delta * w * (t * (delta * w + t + w) + (t - 1) * w.square() + t.square() * (w + t))
-        remainder = 2 * (binet(a, 2) - binet(b, 2)) + wrong * (binet(a, 3) - binet(b, 3))
-        curvature = w.square() * (1 + w) - binet(b, 3)
-        squares = wrong.square()
-        total = squares.sum(1, keepdim=True)
-        own_slope = 0.5 * curvature * total
-        slope = 0.5 * (wrong * (leading + remainder) + curvature * (total - squares))
-        return grad * slope, grad * own_slope
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, Tensor | None]:
+        evidence, index, own = ctx.saved_tensors
+        slopes = in_blocks(lambda *x: _information_slope(*x[:3]).mul_(x[3]), evidence, index, own, grad)
+        if not ctx.needs_input_grad[2]:
+            return slopes, None, None
+        return slopes, None, grad * in_blocks(_information_slope_own, evidence, index, own)
 
 
-def _information_parts(wrong: Tensor, own: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """1 / a, 1 / b and b - a."""
+def _information_value(evidence: Tensor, index: Tensor, own: Tensor) -> Tensor:
+    wrong = put(evidence, index, 0.0)
+    a, t, w, gap = _information_parts(wrong, own)
+    leading = (t + w).mul_(0.5).add_(1).mul_(t).mul_(w).mul_(gap)
+    slopes = leading.add_(binet(a, 2)).sub_(binet(1 / w, 2))
+    return slopes.mul_(wrong).mul_(wrong).sum(1, keepdim=True).mul_(0.5)
+
+
+def _information_slope(evidence: Tensor, index: Tensor, own: Tensor) -> Tensor:
+    wrong = put(evidence, index, 0.0)
+    a, t, w, gap = _information_parts(wrong, own)
+    b = 1 / w
+    share = gap.mul_(w)
+    leading = (t + w).mul_(1 + t).add_(share).add_(w.square()).mul_(t).sub_(w.square()).mul_(share)
+    second = (binet(a, 2) - binet(b, 2)).mul_(2)
+    third = (binet(a, 3) - binet(b, 3)).mul_(wrong)
+    squares = wrong.square()
+    others = squares.sum(1, keepdim=True) - squares
+    slope = leading.add_(second).add_(third).mul_(wrong).sub_(others.mul_(tetragamma(b))).mul_(0.5)
+    return put(slope, index, 0.0)
+
+
+def _information_slope_own(evidence: Tensor, index: Tensor, own: Tensor) -> Tensor:
+    """By the evidence for the true class, which makes b larger."""
+    wrong = put(evidence, index, 0.0)
+    b = wrong.sum(1, keepdim=True) + own + wrong.shape[1]
+    return -0.5 * tetragamma(b) * wrong.square().sum(1, keepdim=True)
+
+
+def _information_parts(wrong: Tensor, own: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """a, 1 / a, 1 / b and b - a."""
     classes = wrong.shape[1]
-    t = (wrong + 1).reciprocal()
+    a = wrong + 1
     w = (wrong.sum(1, keepdim=True) + own + classes).reciprocal()
-    return t, w, leave_one_out(wrong) + own + (classes - 1)
+    return a, a.reciprocal(), w, leave_one_out(wrong).add_(own + (classes - 1))

@@ -32,18 +32,23 @@ def wrong_kl(e, c, prior=1):
     return dirichlet_kl([(0 if k == c else x) + prior for k, x in enumerate(e)], [prior] * len(e))
 
 
+def times(weight, regularizer, *arguments):
+    """weight · regularizer(...), without the work where the weight is zero."""
+    return weight * regularizer(*arguments) if weight else 0
+
+
 def evidential(e, c, reg=0):
-    return squared_error([x + 1 for x in e], c) + reg * wrong_kl(e, c)
+    return squared_error([x + 1 for x in e], c) + times(reg, wrong_kl, e, c)
 
 
 def evidential_log(e, c, reg=0):
     alpha = [x + 1 for x in e]
-    return mpmath.log(sum(alpha)) - mpmath.log(alpha[c]) + reg * wrong_kl(e, c)
+    return mpmath.log(sum(alpha)) - mpmath.log(alpha[c]) + times(reg, wrong_kl, e, c)
 
 
 def evidential_digamma(e, c, reg=0):
     alpha = [x + 1 for x in e]
-    return mpmath.digamma(sum(alpha)) - mpmath.digamma(alpha[c]) + reg * wrong_kl(e, c)
+    return mpmath.digamma(sum(alpha)) - mpmath.digamma(alpha[c]) + times(reg, wrong_kl, e, c)
 
 
 def information_term(e, c, full=False):
@@ -68,7 +73,7 @@ def error_norm(e, c, p=4):
 
 
 def maxnorm(e, c, reg=0, p=4):
-    return error_norm(e, c, p) + reg * information_term(e, c)
+    return error_norm(e, c, p) + times(reg, information_term, e, c)
 
 
 def information(e, c, reg=0, weight=0.005):
@@ -81,25 +86,29 @@ def information(e, c, reg=0, weight=0.005):
         loss += f * (((k == c) - q) ** 2 + q * (1 - q) / (total + 1))
     determinant = sum(mpmath.log(f) for f in fisher)
     determinant += mpmath.log(1 - sum(mpmath.psi(1, total) / f for f in fisher))
-    return loss - weight * determinant + reg * wrong_kl(e, c)
+    return loss - weight * determinant + times(reg, wrong_kl, e, c)
 
 
 def relaxed(e, c, reg=0, prior=0.1):
     alpha = [x + mpmath.mpf(prior) for x in e]
     total = sum(alpha)
-    return sum(((k == c) - a / total) ** 2 for k, a in enumerate(alpha)) + reg * wrong_kl(e, c, prior)
+    return sum(((k == c) - a / total) ** 2 for k, a in enumerate(alpha)) + times(reg, wrong_kl, e, c, prior)
+
+
+def entropy(alpha):
+    total = sum(alpha)
+    value = sum(mpmath.loggamma(a) for a in alpha) - mpmath.loggamma(total)
+    return value - sum((a - 1) * (mpmath.digamma(a) - mpmath.digamma(total)) for a in alpha)
 
 
 def uce(e, c, reg=0):
     alpha = [x + 1 for x in e]
-    total = sum(alpha)
-    entropy = sum(mpmath.loggamma(a) for a in alpha) - mpmath.loggamma(total)
-    entropy -= sum((a - 1) * (mpmath.digamma(a) - mpmath.digamma(total)) for a in alpha)
-    return mpmath.digamma(total) - mpmath.digamma(alpha[c]) - reg * entropy
+    return mpmath.digamma(sum(alpha)) - mpmath.digamma(alpha[c]) - times(reg, entropy, alpha)
 
 
 def belief_matching(e, c, reg=0):
-    return mpmath.digamma(sum(e)) - mpmath.digamma(e[c]) + reg * dirichlet_kl(e, [mpmath.mpf(1)] * len(e))
+    flat = [mpmath.mpf(1)] * len(e)
+    return mpmath.digamma(sum(e)) - mpmath.digamma(e[c]) + times(reg, dirichlet_kl, e, flat)
 
 
 def prior_network(e, c, reg=0):
@@ -134,7 +143,7 @@ def slope(function, e, k):
 
 
 def rows(classes, seed=0):
-    """Evidence (n, classes) in float32 and targets: what a network can say, from nothing to S = 1e7."""
+    """Evidence (9, classes) in float32 and targets (9): what a network can say, from nothing to S = 1e7."""
     draw = torch.Generator().manual_seed(seed)
 
     def logits(low, high):
@@ -145,28 +154,42 @@ def rows(classes, seed=0):
     right[0], wrong[1], torn[:2] = 1e7, 1e7, 1e6
     everything = logits(-1, 1).exp() * (1e7 / classes)
     clamped = logits(-30, 30).clamp(-10, 10).exp()
-    evidence = torch.stack([spread, little, some, right, wrong, torn, everything, clamped, torch.zeros(classes)])
+    evidence = torch.stack([right, wrong, spread, clamped, torn, everything, some, little, torch.zeros(classes)])
     return evidence, torch.zeros(len(evidence), dtype=torch.long)
 
 
-def errors(function, oracle, evidence, target):
-    """Largest error of value (relative, by 0.1 below: 1e-6 in the units of 1e-5) and gradient (to the row's largest).
+def errors(function, oracle, evidence, target, picks=6):
+    """Worst errors of value and gradient: {torch.float32: (value, gradient), torch.float64: (value, gradient)}.
+
+    Values: relative, from 0.1 up; below, in units of 0.1, so that 1e-5 stands for 1e-6. Gradients: to the largest
+    component of the row.
 
     Args:
         function: (evidence, target) -> losses of the rows.
         oracle: (list of mpf, class) -> mpf.
+        evidence: (n, classes), float32.
+        target: (n).
+        picks: Components of the gradient to look at, beside those of most and least evidence.
     """
-    evidence = evidence.clone().requires_grad_()
-    values = function(evidence, target)
-    (gradient,) = torch.autograd.grad(values.sum(), evidence)
-    worst_value, worst_slope = 0.0, 0.0
-    for e, c, value, grad in zip(evidence.detach(), target.tolist(), values.tolist(), gradient, strict=True):
-        truth = oracle(exact(e), c)
-        worst_value = max(worst_value, float(abs(value - truth) / max(abs(truth), mpmath.mpf("0.1"))))
-        k = len(e)
-        picks = range(k) if k <= 3 else sorted({c, 1, 2, int(e.argmax()), int(e.argmin()), k - 1})
-        slopes = {j: slope(lambda x, c=c: oracle(x, c), exact(e), j) for j in picks}
-        largest = max(max(abs(s) for s in slopes.values()), mpmath.mpf(10) ** -30)
-        wrong = max(float(abs(grad[j].item() - s) / largest) for j, s in slopes.items())
-        worst_slope = max(worst_slope, math.inf if math.isnan(wrong) else wrong)
-    return math.inf if math.isnan(worst_value) else worst_value, worst_slope
+    results = {}
+    for dtype in (torch.float32, torch.float64):
+        leaf = evidence.to(dtype).requires_grad_()
+        values = function(leaf, target)
+        results[dtype] = values.tolist(), *torch.autograd.grad(values.sum(), leaf)
+    worst = dict.fromkeys(results, (0.0, 0.0))
+    for row, (e, c) in enumerate(zip(evidence, target.tolist(), strict=True)):
+        some = {c, int(e.argmax()), int(e.argmin()), *range(len(e))[:picks]}
+        value = oracle(exact(e), c)
+        slopes = {k: slope(lambda x, c=c: oracle(x, c), exact(e), k) for k in some}
+        size = max(abs(value), mpmath.mpf("0.1"))
+        largest = max(mpmath.mpf("1e-20"), *(abs(s) for s in slopes.values()))
+        for dtype, (values, gradient) in results.items():
+            value_error = float(abs(values[row] - value) / size)
+            slope_error = max(float(abs(gradient[row, k].item() - s) / largest) for k, s in slopes.items())
+            worst[dtype] = max_or_nan(worst[dtype][0], value_error), max_or_nan(worst[dtype][1], slope_error)
+    return worst
+
+
+def max_or_nan(a, b):
+    """The larger; infinite if one is not a number, so that no comparison lets it pass."""
+    return math.inf if math.isnan(a) or math.isnan(b) else max(a, b)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from uncertainty_loss._special import digamma_difference
 from uncertainty_loss._targets import Split, split_by_target
+from uncertainty_loss._terms import Square
 from uncertainty_loss.losses._module import LossModule
 from uncertainty_loss.regularizers import regularized, wrong_evidence_kl
 
@@ -171,13 +172,14 @@ def dirichlet_mse_loss(
 
 
 def expected_squared_error(split: Split) -> Tensor:
-    """E[(1 - p_c)²] + Σ_{j≠c} E[p_j²], the same number as equation 5 in terms that are all positive."""
-    others = split.classes - 1
-    rest = split.rest + others
-    total = rest + (split.own + 1)
-    # Σ_{j≠c} α_j (α_j + 1)
-    squares = split.others(torch.square) + 3 * split.rest + 2 * others
-    return rest / total * ((rest + 1) / (total + 1)) + squares / total / (total + 1)
+    """E[(1 - p_c)²] + Σ_{j≠c} E[p_j²], the same number as equation 5 in terms that are all positive.
+
+    With r = S - α_c that is (r (r + 1) + Σ_{j≠c} α_j (α_j + 1)) / (S (S + 1)); the numerator is multiplied out in e.
+    """
+    k, rest = split.classes, split.rest
+    numerator = rest * (rest + (2 * k + 2)) + split.others(Square()) + (k + 2) * (k - 1)
+    total = rest + split.own + k
+    return numerator / (total * (total + 1))
 
 
 def expected_probability_nll(split: Split) -> Tensor:

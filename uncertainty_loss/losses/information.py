@@ -6,10 +6,12 @@ Learning", ICML 2023, arXiv 2303.02045, and its authors' code.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
-from uncertainty_loss._special import binet, trigamma
+from uncertainty_loss._special import binet, tetragamma, trigamma
 from uncertainty_loss._targets import Split, split_by_target
 from uncertainty_loss.losses._module import LossModule
 from uncertainty_loss.regularizers import regularized, wrong_evidence_kl
@@ -68,14 +70,20 @@ def weighted_squared_error(split: Split) -> Tensor:
     own = split.own + 1
     rest = split.rest + (split.classes - 1)
     total = rest + own
-    # The weight ψ′(α) α² / S² ≤ (α + 1) / S² of a class keeps its size; α² alone does not fit in float32.
-    parts = split.others(lambda e: _weighted_moment(e + 1), _weighted_moment(torch.ones_like(total)))
+    parts = split.others(WeightedMoment(), at_zero=math.pi**2 / 3)
     return trigamma(own) * (rest / total * ((rest + 1) / (total + 1))) + parts / total / (total + 1)
 
 
-def _weighted_moment(alpha: Tensor) -> Tensor:
-    """ψ′(α) α (α + 1)."""
-    return trigamma(alpha) * alpha * (alpha + 1)
+class WeightedMoment:
+    """ψ′(α) α (α + 1), α = e + 1."""
+
+    def value(self, x: Tensor, *rows: Tensor) -> Tensor:
+        alpha = x + 1
+        return trigamma(alpha) * alpha * (alpha + 1)
+
+    def slope(self, x: Tensor, *rows: Tensor) -> Tensor:
+        alpha = x + 1
+        return tetragamma(alpha) * alpha * (alpha + 1) + trigamma(alpha) * (2 * alpha + 1)
 
 
 def log_information(split: Split) -> Tensor:
@@ -89,9 +97,10 @@ def log_information(split: Split) -> Tensor:
     """
     if split.classes < 2:
         raise ValueError("the Fisher information of one class is zero: use at least 2, or information_weight=0")
-    total = split.every(lambda e: e) + split.classes
-    excess = (split.classes - 1) / 2 + _eta(total) - split.every(lambda e: _eta(e + 1))
-    return split.every(lambda e: torch.log(trigamma(e + 1))) + torch.log(trigamma(total) * excess)
+    alpha = split.evidence + 1
+    total = alpha.sum(1, keepdim=True)
+    remainder = (split.classes - 1) / 2 + _eta(total) - _eta(alpha).sum(1, keepdim=True)
+    return torch.log(trigamma(alpha)).sum(1, keepdim=True) + torch.log(trigamma(total) * remainder)
 
 
 def _eta(a: Tensor) -> Tensor:

@@ -6,13 +6,13 @@ arXiv 1910.04819.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from uncertainty_loss._special import apply, binet
+from uncertainty_loss._special import binet
 from uncertainty_loss._targets import Split, split_by_target
 from uncertainty_loss.losses._module import LossModule
 from uncertainty_loss.regularizers import information_term, regularized
@@ -108,72 +108,76 @@ def error_norm(split: Split, p: float) -> Tensor:
     rest = split.rest + (split.classes - 1)
     # Any constant scale gives the same sum in the end; this one keeps every ratio in range.
     scale = rest.detach().amax(1, keepdim=True)
-    ratios = split.others(lambda e: rising_ratio(e, scale, p), rising_ratio(torch.zeros_like(scale), scale, p))
+    term = WholeRisingRatio(int(p)) if p == int(p) else RealRisingRatio(p)
+    ratios = split.others(term, scale, at_zero=term.value(torch.zeros_like(scale), scale))
     ratios = ratios * torch.exp(-log_rising_ratio(rest, scale - rest, p))
     return torch.exp((torch.log1p(ratios) + log_rising_ratio(rest, split.own + 1, p)) / p)
 
 
-def rising_ratio(evidence: Tensor, scale: Tensor, p: float) -> Tensor:
-    """⟨e + 1⟩ / ⟨scale⟩ for e + 1 ≤ scale, differentiable in e alone."""
-    if p == int(p):
-        return apply(_WholeRisingRatio, evidence, scale, int(p))
-    return apply(_RealRisingRatio, evidence, scale, float(p))
+@dataclass(frozen=True)
+class WholeRisingRatio:
+    """⟨e + 1⟩ / ⟨scale⟩ = Π_{i<p} (e + 1 + i) / (scale + i) for whole p: no logarithm, no overflow.
+
+    Factors pair up, the first with the last: (a + i) (a + p - 1 - i) = q + i (p - 1 - i), q = a (a + p - 1). So
+    p = 4 takes two multiplications. An odd p leaves the middle factor over, a + (p - 1) / 2.
+    """
+
+    p: int
+
+    def value(self, x: Tensor, *rows: Tensor) -> Tensor:
+        z, unit, norm = self._scaled(x, *rows)
+        if self.p == 1:
+            return z
+        value = q = (z + unit * (self.p - 1)).mul_(z)
+        for offset in self._offsets():
+            value = value * (q + unit.square() * offset)
+        if self.p % 2:
+            value = value * (z + unit * ((self.p - 1) / 2))
+        return value / norm
+
+    def slope(self, x: Tensor, *rows: Tensor) -> Tensor:
+        (scale,) = rows
+        z, unit, norm = self._scaled(x, scale)
+        if self.p == 1:
+            return unit.expand_as(x)
+        value = q = (z + unit * (self.p - 1)).mul_(z)
+        slope = torch.ones_like(unit)
+        for offset in self._offsets():
+            factor = q + unit.square() * offset
+            value, slope = value * factor, factor * slope + value
+        slope = (2 * z).add_(unit * (self.p - 1)).mul_(slope)
+        if self.p % 2:
+            slope = slope.mul_(z + unit * ((self.p - 1) / 2)).add_(value)
+        return slope.mul_(unit / norm)
+
+    def _offsets(self) -> list[int]:
+        return [i * (self.p - 1 - i) for i in range(1, self.p // 2)]
+
+    def _scaled(self, x: Tensor, scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """z = a / scale; 1 / scale, the step between its rising factors; and Π_i (scale + i) / scale."""
+        unit = scale.reciprocal()
+        z = (x + 1).mul_(unit)
+        steps = torch.arange(self.p, dtype=scale.dtype, device=scale.device)
+        return z, unit, (1 + unit.unsqueeze(-1) * steps).prod(-1)
 
 
-class _WholeRisingRatio(torch.autograd.Function):
-    """Π_{i<p} (a + i) / (scale + i), a = e + 1, as a product: no logarithm, no overflow."""
+@dataclass(frozen=True)
+class RealRisingRatio:
+    """⟨e + 1⟩ / ⟨scale⟩ for any p ≥ 1, by Stirling's formula with its large parts cancelled."""
 
-    generate_vmap_rule = True
+    p: float
 
-    @staticmethod
-    def forward(evidence: Tensor, scale: Tensor, p: int) -> Tensor:
-        value = (evidence + 1) / scale
-        for i in range(1, p):
-            # evidence + (i + 1) over scale + i
-            inverse = (scale + i).reciprocal()
-            value.mul_(torch.addcmul((i + 1) * inverse, evidence, inverse))
-        return value
+    def value(self, x: Tensor, *rows: Tensor) -> Tensor:
+        (scale,) = rows
+        a, p = x + 1, self.p
+        logarithm = p * torch.log((a + p) / (scale + p))
+        return torch.exp(logarithm + (_log_rising_rest(a, p) - _log_rising_rest(scale, p)))
 
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, int], output: Tensor) -> None:
-        evidence, scale, ctx.p = inputs
-        ctx.save_for_backward(evidence, scale)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        evidence, scale = ctx.saved_tensors
-        inverse = scale.reciprocal()
-        value, slope = torch.addcmul(inverse, evidence, inverse), inverse
-        for i in range(1, ctx.p):
-            inverse = (scale + i).reciprocal()
-            factor = torch.addcmul((i + 1) * inverse, evidence, inverse)
-            slope = torch.addcmul(value * inverse, slope, factor)
-            value = value * factor
-        return grad * slope, None, None
-
-
-class _RealRisingRatio(torch.autograd.Function):
-    """exp(log ⟨a⟩ - log ⟨scale⟩), a = e + 1, by Stirling's formula with its large parts cancelled."""
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(evidence: Tensor, scale: Tensor, p: float) -> Tensor:
-        a = evidence + 1
-        return torch.exp(p * torch.log((a + p) / (scale + p)) + (_log_rising_rest(a, p) - _log_rising_rest(scale, p)))
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, float], output: Tensor) -> None:
-        evidence, scale, ctx.p = inputs
-        ctx.save_for_backward(evidence, scale)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        evidence, scale = ctx.saved_tensors
-        a, p = evidence + 1, ctx.p
+    def slope(self, x: Tensor, *rows: Tensor) -> Tensor:
+        a, p = x + 1, self.p
         # ψ(a + p) - ψ(a)
         log_slope = torch.log1p(p / a) + p / a / (2 * (a + p)) + (binet(a + p, 1) - binet(a, 1))
-        return grad * log_slope * rising_ratio(evidence, scale, p), None, None
+        return log_slope * self.value(x, *rows)
 
 
 def _log_rising_rest(a: Tensor, p: float) -> Tensor:

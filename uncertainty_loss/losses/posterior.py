@@ -97,7 +97,7 @@ def belief_matching_loss(
     Example:
         >>> import torch
         >>> belief_matching_loss(torch.tensor([[10.0, 1.0]]), torch.tensor([0]), reg_factor=0.01)
-        tensor(0.1139)
+        tensor(0.1140)
 
     Source: Joo et al. 2020, arXiv 2002.07965.
     """

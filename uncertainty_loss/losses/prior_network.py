@@ -9,8 +9,8 @@ from __future__ import annotations
 from torch import Tensor
 
 from uncertainty_loss._checks import checked_evidence
-from uncertainty_loss._special import excess
-from uncertainty_loss._targets import Split, split_by_target
+from uncertainty_loss._special import Excess
+from uncertainty_loss._targets import Split, split_by_target, widened
 from uncertainty_loss.losses._module import LossModule
 from uncertainty_loss.regularizers import evidence_kl
 
@@ -74,10 +74,12 @@ def reverse_kl(split: Split, concentration: float) -> Tensor:
     """KL(Dir(e + 1) ‖ Dir(1 + β y)) for the candidate y; (N, M, ...)."""
     target_total = split.classes + concentration
     total = split.rest + split.own
-    large = total.detach().amax(1, keepdim=True) > target_total + concentration
-    others = split.others(lambda e: excess(e, large))
-    own = excess(split.own, large, 1.0, 1 + concentration)
-    return others + own - excess(total, large, float(split.classes), target_total)
+    large = (total.detach().amax(1, keepdim=True) > target_total + concentration).to(total.dtype)
+    others = split.others(Excess(), large)
+    # Two numbers near 10 β that leave a small difference, one of each a row: worth the digits of double.
+    own = Excess(1, 1 + concentration)(widened(split.own), large)
+    own = own - Excess(split.classes, target_total)(widened(total), large)
+    return others + own.to(others.dtype)
 
 
 class PriorNetworkLoss(LossModule):

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from functools import partial
 
-import torch
 from torch import Tensor
 
 from uncertainty_loss._targets import Split, split_by_target
+from uncertainty_loss._terms import Square
 from uncertainty_loss.losses._module import LossModule
 from uncertainty_loss.regularizers import regularized, wrong_evidence_kl
 
@@ -50,6 +50,7 @@ def relaxed_loss(
         TypeError, ValueError: A dtype, shape or value that does not fit; the message says what was expected.
 
     Example:
+        >>> import torch
         >>> relaxed_loss(torch.tensor([[0.9, 0.0]]), torch.tensor([0]))
         tensor(0.0165)
 
@@ -69,7 +70,7 @@ def squared_error_of_mean(split: Split, prior: float) -> Tensor:
     rest = split.rest + others
     total = rest + (split.own + prior)
     # Σ_{j≠c} α_j²
-    squares = split.others(torch.square) + 2 * prior * split.rest + prior * others
+    squares = split.others(Square()) + 2 * prior * split.rest + prior * others
     return (rest / total).square() + squares / total / total
 
 

@@ -1,0 +1,1 @@
+"""Makes `oracle` importable from the tests beside this file and in its sub-folders."""

@@ -1,0 +1,104 @@
+"""What holds for single families beyond the checklist of `test_registry`."""
+
+import pytest
+import torch
+
+import uncertainty_loss as ul
+
+EVIDENCE = torch.tensor([[4.0, 0.5, 0.0], [0.0, 0.0, 0.0], [1e3, 20.0, 3.0]], dtype=torch.float64)
+TARGET = torch.tensor([0, 1, 2])
+
+
+def dirichlet(alpha):
+    return torch.distributions.Dirichlet(alpha)
+
+
+def test_edl_is_an_expectation():
+    samples = dirichlet(EVIDENCE + 1).sample((40_000,))
+    y = torch.nn.functional.one_hot(TARGET, 3)
+    errors = (y - samples).square().sum(-1)
+    sampled = errors.mean(0)
+    spread = 5 * errors.std(0) / 200
+    assert ((ul.evidential_loss(EVIDENCE, TARGET, reduction="none") - sampled).abs() <= spread).all()
+    logs = -samples.log().gather(2, TARGET.expand(40_000, 3).unsqueeze(-1)).squeeze(-1)
+    spread = 5 * logs.std(0) / 200
+    assert ((ul.evidential_digamma_loss(EVIDENCE, TARGET, reduction="none") - logs.mean(0)).abs() <= spread).all()
+
+
+def test_log_form_is_cross_entropy_of_the_mean():
+    expected = torch.nn.functional.nll_loss(ul.evidence_to_proba(EVIDENCE).log(), TARGET)
+    torch.testing.assert_close(ul.evidential_log_loss(EVIDENCE, TARGET), expected)
+
+
+def test_regulariser_is_added():
+    kl = ul.uniform_dirichlet_kl(EVIDENCE, TARGET)
+    for loss in (ul.evidential_loss, ul.evidential_log_loss, ul.evidential_digamma_loss):
+        torch.testing.assert_close(loss(EVIDENCE, TARGET, 0.7), loss(EVIDENCE, TARGET) + 0.7 * kl)
+
+
+def test_positional_arguments_as_in_the_old_package():
+    torch.testing.assert_close(
+        ul.evidential_loss(EVIDENCE, TARGET, 0.5, "sum"), ul.evidential_loss(EVIDENCE, TARGET, 0.5) * 3
+    )
+    torch.testing.assert_close(
+        ul.maxnorm_loss(EVIDENCE, TARGET, 0.5, 3, "sum"), ul.maxnorm_loss(EVIDENCE, TARGET, 0.5, p_norm=3) * 3
+    )
+
+
+def test_information_of_one_class():
+    with pytest.raises(ValueError, match="the Fisher information of one class is zero"):
+        ul.information_loss(torch.rand(2, 1), torch.tensor([0, 0]))
+    assert ul.information_loss(torch.rand(2, 1), torch.tensor([0, 0]), information_weight=0) == 0
+
+
+def test_relaxed_prior():
+    with pytest.raises(ValueError, match="prior must be > 0, got 0"):
+        ul.relaxed_loss(EVIDENCE, TARGET, prior=0)
+    y = torch.nn.functional.one_hot(TARGET, 3)
+    expected = (y - ul.evidence_to_proba(EVIDENCE, prior=0.4)).square().sum(1).mean()
+    torch.testing.assert_close(ul.relaxed_loss(EVIDENCE, TARGET, prior=0.4), expected)
+
+
+def test_uce_takes_off_the_entropy():
+    entropy = dirichlet(EVIDENCE + 1).entropy().mean()
+    expected = ul.evidential_digamma_loss(EVIDENCE, TARGET) - 0.2 * entropy
+    torch.testing.assert_close(ul.uce_loss(EVIDENCE, TARGET, 0.2), expected)
+
+
+def test_belief_matching_bounds_evidence_from_below():
+    tiny, zero = torch.tensor([[1.0, 1e-8]]), torch.tensor([[1.0, 0.0]])
+    target = torch.tensor([1])
+    torch.testing.assert_close(ul.belief_matching_loss(zero, target, 0.01), ul.belief_matching_loss(tiny, target, 0.01))
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_prior_network_with_strange_inputs(reduction):
+    strange = torch.rand(5, 3, dtype=torch.float64)
+    alone = ul.prior_network_loss(EVIDENCE, TARGET, reduction=reduction)
+    flat = torch.distributions.kl_divergence(dirichlet(strange + 1), dirichlet(torch.ones(5, 3, dtype=torch.float64)))
+    expected = alone + 0.3 * (flat.sum() if reduction == "sum" else flat.mean())
+    got = ul.prior_network_loss(EVIDENCE, TARGET, 0.3, reduction, ood_evidence=strange)
+    torch.testing.assert_close(got, expected)
+    module = ul.PriorNetworkLoss(0.3, reduction)
+    torch.testing.assert_close(module(EVIDENCE, TARGET, ood_evidence=strange), expected)
+    single = ul.prior_network_loss(EVIDENCE, TARGET, 0.3, "sum", ood_evidence=strange[0])
+    torch.testing.assert_close(single, ul.prior_network_loss(EVIDENCE, TARGET, reduction="sum") + 0.3 * flat[0])
+
+
+def test_prior_network_target():
+    y = torch.nn.functional.one_hot(TARGET, 3).double()
+    expected = torch.distributions.kl_divergence(dirichlet(EVIDENCE + 1), dirichlet(1 + 20 * y))
+    torch.testing.assert_close(ul.prior_network_loss(EVIDENCE, TARGET, concentration=20, reduction="none"), expected)
+    with pytest.raises(ValueError, match="concentration must be > 0, got -1"):
+        ul.prior_network_loss(EVIDENCE, TARGET, concentration=-1)
+
+
+def test_module_settings_show_and_move():
+    module = ul.MaxNormLoss(0.1, "sum", p_norm=2, weight=torch.ones(3))
+    assert "p_norm=2" in repr(module)
+    assert "reduction='sum'" in repr(module)
+    assert module.double().weight.dtype == torch.float64
+    assert list(module.state_dict()) == ["weight"]
+    torch.testing.assert_close(
+        module(EVIDENCE, TARGET, reg_factor=0.0), ul.maxnorm_loss(EVIDENCE, TARGET, p_norm=2, reduction="sum")
+    )

@@ -1,0 +1,71 @@
+"""Losses in compiled graphs: whole, and not compiled again when reg_factor changes."""
+
+import shutil
+
+import pytest
+import torch
+from torch._dynamo.testing import CompileCounterWithBackend
+
+import uncertainty_loss as ul
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # torch's own, of many kinds, while it compiles
+
+
+@pytest.fixture(autouse=True)
+def fresh_compiler():
+    torch.compiler.reset()
+    yield
+    torch.compiler.reset()
+
+
+def gradient(loss, evidence, *arguments):
+    leaf = evidence.clone().requires_grad_()
+    value = loss(leaf, *arguments)
+    value.backward()
+    return value.detach(), leaf.grad
+
+
+def compiled(name):
+    counter = CompileCounterWithBackend("aot_eager")
+    loss = ul.get_loss(name).function
+    return torch.compile(lambda e, t, reg: loss(e, t, reg), backend=counter, fullgraph=True), loss, counter
+
+
+@pytest.mark.parametrize("name", ul.loss_names())
+def test_one_graph_for_every_tensor_reg_factor(name):
+    graph, loss, counter = compiled(name)
+    evidence, target = torch.rand(16, 5), torch.randint(5, (16,))
+    for reg_factor in (0.0, 0.1, 0.25, 1.0):
+        factor = torch.tensor(reg_factor)
+        for got, expected in zip(
+            gradient(graph, evidence, target, factor), gradient(loss, evidence, target, factor), strict=True
+        ):
+            torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-6)
+    assert counter.frame_count == 1
+
+
+@pytest.mark.parametrize("name", ["evidential", "maxnorm"])
+def test_numbers_become_inputs_at_their_first_change(name):
+    graph, loss, counter = compiled(name)
+    evidence, target = torch.rand(16, 5), torch.randint(5, (16,))
+    for reg_factor in (0.1, 0.2, 0.35, 0.5, 0.9):
+        torch.testing.assert_close(graph(evidence, target, reg_factor), loss(evidence, target, reg_factor))
+    assert counter.frame_count <= 2
+
+
+@pytest.mark.parametrize("options", [{"label_smoothing": 0.1}, {"weight": torch.rand(5)}, {"ignore_index": 2}])
+def test_options_in_a_graph(options):
+    evidence, target = torch.rand(16, 5), torch.randint(5, (16,))
+    loss = torch.compile(ul.EvidentialLoss(0.1, **options), backend="aot_eager", fullgraph=True)
+    torch.testing.assert_close(loss(evidence, target), ul.EvidentialLoss(0.1, **options)(evidence, target))
+
+
+@pytest.mark.skipif(shutil.which("c++") is None, reason="torch.compile needs a C++ compiler")
+def test_generated_code():
+    def loss(evidence, target):
+        return ul.evidential_loss(evidence, target, 0.1)
+
+    evidence, target = torch.rand(64, 10).mul(20).sub(10).exp(), torch.randint(10, (64,))
+    compiled = gradient(torch.compile(loss, fullgraph=True), evidence, target)
+    for got, expected in zip(compiled, gradient(loss, evidence, target), strict=True):
+        torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-6)

@@ -1,0 +1,79 @@
+"""KL divergence and information term, by themselves."""
+
+from functools import partial
+
+import oracle
+import pytest
+import torch
+
+import uncertainty_loss as ul
+
+
+@pytest.mark.parametrize("classes", [2, 3, 10])
+@pytest.mark.parametrize(
+    ("function", "exact"),
+    [
+        (ul.uniform_dirichlet_kl, oracle.wrong_kl),
+        (ul.dirichlet_fisher_regularizer, oracle.information_term),
+        (
+            partial(ul.dirichlet_fisher_regularizer, full_strength=True),
+            partial(oracle.information_term, full=True),
+        ),
+    ],
+    ids=["kl", "information", "information with the full S"],
+)
+def test_sixty_digits(function, exact, classes):
+    evidence, target = oracle.rows(classes)
+    worst = oracle.errors(partial(function, reduction="none"), exact, evidence, target)
+    assert worst[torch.float32][0] < 1e-5
+    assert worst[torch.float32][1] < 1e-4
+    assert max(worst[torch.float64]) < 1e-11
+
+
+def test_kl_agrees_with_torch():
+    evidence, target = 5 * torch.rand(6, 4, dtype=torch.float64), torch.randint(4, (6,))
+    alpha = evidence.scatter(1, target[:, None], 0.0) + 1
+    dirichlet = torch.distributions.Dirichlet
+    expected = torch.distributions.kl_divergence(dirichlet(alpha), dirichlet(torch.ones_like(alpha)))
+    torch.testing.assert_close(ul.uniform_dirichlet_kl(evidence, target, "none"), expected)
+
+
+def test_a_thousand_classes_without_evidence_diverge_by_nothing():
+    evidence = torch.full((2, 1000), 4.5e-5)
+    assert ul.uniform_dirichlet_kl(evidence, torch.tensor([0, 5]), "none").abs().max() < 1e-6
+
+
+def test_information_of_two_classes_is_a_square():
+    wrong = torch.tensor([1e-4, 0.5, 3.0, 1e3, 1e7], requires_grad=True)
+    evidence = torch.stack([torch.ones(5), wrong], 1)
+    term = ul.dirichlet_fisher_regularizer(evidence, torch.zeros(5, dtype=torch.long), "none")
+    share = wrong.double() / (wrong.double() + 1)
+    torch.testing.assert_close(term.double(), share.square() / 2, rtol=1e-5, atol=1e-9)
+    (slope,) = torch.autograd.grad(term.sum(), wrong)
+    torch.testing.assert_close(slope.double(), (share / (wrong.double() + 1).square()).detach(), rtol=1e-4, atol=0)
+
+
+def test_evidence_for_the_true_class_is_free_but_for_the_full_s():
+    evidence = torch.rand(5, 3, dtype=torch.float64, requires_grad=True)
+    target = torch.zeros(5, dtype=torch.long)
+    for function in (ul.uniform_dirichlet_kl, ul.dirichlet_fisher_regularizer):
+        (gradient,) = torch.autograd.grad(function(evidence, target), evidence)
+        assert (gradient[:, 0] == 0).all()
+    full = partial(ul.dirichlet_fisher_regularizer, target=target, full_strength=True)
+    (gradient,) = torch.autograd.grad(full(evidence), evidence)
+    assert (gradient[:, 0] > 0).all()
+    assert torch.autograd.gradcheck(full, evidence)
+    assert torch.autograd.gradgradcheck(full, evidence)
+    soft = torch.nn.functional.one_hot(target, 3).double()
+    torch.testing.assert_close(ul.dirichlet_fisher_regularizer(evidence, soft, full_strength=True), full(evidence))
+
+
+def test_sum_and_none_cost_nothing_extra():
+    evidence, target = torch.rand(7, 4), torch.randint(4, (7,))
+    rows = ul.uniform_dirichlet_kl(evidence, target, "none")
+    assert rows.shape == (7,)
+    torch.testing.assert_close(ul.uniform_dirichlet_kl(evidence, target, "sum"), rows.sum())
+
+
+def test_old_spelling():
+    assert ul.dirichlet_fisher_regulizer is ul.dirichlet_fisher_regularizer

@@ -1,0 +1,127 @@
+"""Targets, weights and reductions, against `cross_entropy` itself."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+import uncertainty_loss as ul
+from uncertainty_loss._targets import leave_one_out, split_by_target
+
+
+def cross_entropy(logits, target, reduction, **options):
+    """A loss that is cross-entropy, made the way losses are made here: -log of softmax, candidate by candidate."""
+    evidence = (logits - logits.amax(1 if logits.ndim > 1 else 0, keepdim=True)).exp()
+    split = split_by_target(evidence, target, reduction, **options)
+    return split.reduce(torch.log((split.own + split.rest) / split.own), reduction)
+
+
+@pytest.mark.parametrize("weight", [None, torch.tensor([0.5, 2.0, 1.0, 3.0], dtype=torch.float64)])
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.3])
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("shape", [(4,), (6, 4), (6, 4, 2), (3, 4, 2, 5)])
+@pytest.mark.parametrize("kind", ["index", "index with ignored", "probabilities"])
+def test_rules_of_cross_entropy(kind, shape, reduction, label_smoothing, weight):
+    logits = torch.randn(shape, dtype=torch.float64, requires_grad=True)
+    if kind == "probabilities":
+        target = torch.rand(shape, dtype=torch.float64).softmax(1 if len(shape) > 1 else 0)
+    else:
+        target = torch.randint(4, shape[:1] + shape[2:] if len(shape) > 1 else ())
+        if kind == "index with ignored" and len(shape) > 1:
+            target.flatten()[::3] = -100
+    options = {"weight": weight, "label_smoothing": label_smoothing}
+    got = cross_entropy(logits, target, reduction, **options)
+    expected = F.cross_entropy(logits, target, reduction=reduction, **options)
+    torch.testing.assert_close(got, expected)
+    gradients = [torch.autograd.grad(loss.sum(), logits)[0] for loss in (got, expected)]
+    torch.testing.assert_close(*gradients)
+
+
+def test_reduction_none_and_none():
+    evidence, target = torch.rand(3, 4), torch.randint(4, (3,))
+    assert torch.equal(
+        ul.evidential_loss(evidence, target, reduction=None), ul.evidential_loss(evidence, target, reduction="none")
+    )
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int32])
+def test_indices_of_any_integer_dtype(dtype):
+    evidence, target = torch.rand(3, 4), torch.tensor([0, 3, 1])
+    assert torch.equal(ul.evidential_loss(evidence, target.to(dtype)), ul.evidential_loss(evidence, target))
+
+
+def test_gradient_of_probabilities():
+    evidence = torch.rand(3, 4, dtype=torch.float64)
+    target = torch.rand(3, 4, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda t: ul.maxnorm_loss(evidence, t, 0.1), target)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_leave_one_out_keeps_the_small(dtype):
+    x = torch.tensor([[1e9, 1.0, 2.0, 0.25], [3.0, 3.0, 3.0, 3.0], [0.0, 0.0, 0.0, 7.0]], dtype=dtype)
+    exact = torch.stack(
+        [x.double().index_select(1, torch.tensor([j for j in range(4) if j != k])).sum(1) for k in range(4)]
+    )
+    torch.testing.assert_close(leave_one_out(x).double(), exact.T, rtol=1e-6, atol=0)
+    y = torch.rand(3, 4, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(leave_one_out, y)
+
+
+# Errors
+
+EVIDENCE, TARGET = torch.rand(4, 3), torch.tensor([0, 1, 2, 0])
+
+
+@pytest.mark.parametrize(
+    ("error", "message", "arguments", "options"),
+    [
+        (
+            ValueError,
+            r"reduction must be 'mean', 'sum', 'none' or None, got 'median'",
+            (EVIDENCE, TARGET),
+            {"reduction": "median"},
+        ),
+        (ValueError, r"class indices \(4,\) or probabilities \(4, 3\), got \(3,\)", (EVIDENCE, TARGET[:3]), {}),
+        (ValueError, r"class indices \(4,\) or probabilities \(4, 3\), got \(4, 1\)", (EVIDENCE, TARGET[:, None]), {}),
+        (ValueError, r"got a scalar", (torch.tensor(1.0), torch.tensor(0)), {}),
+        (
+            ValueError,
+            r"weight must have shape \(3,\), one a class, got \(2,\)",
+            (EVIDENCE, TARGET),
+            {"weight": torch.ones(2)},
+        ),
+        (ValueError, r"label_smoothing must be in \[0, 1\], got 1.5", (EVIDENCE, TARGET), {"label_smoothing": 1.5}),
+        (TypeError, r"class indices must be integers, got torch.float32", (EVIDENCE, TARGET.float()), {}),
+        (TypeError, r"holds probabilities, in floating point, got torch.int64", (EVIDENCE, EVIDENCE.long()), {}),
+        (TypeError, r"evidence must be a floating-point tensor, got torch.int64", (EVIDENCE.long(), TARGET), {}),
+    ],
+)
+def test_errors_say_what_was_expected(error, message, arguments, options):
+    with pytest.raises(error, match=message):
+        ul.evidential_loss(*arguments, **options)
+
+
+def test_index_out_of_range():
+    with pytest.raises((IndexError, RuntimeError), match="out of bounds"):
+        ul.evidential_loss(EVIDENCE, torch.tensor([0, 1, 2, 3]))
+    with pytest.raises((IndexError, RuntimeError), match="out of bounds"):
+        ul.evidential_loss(EVIDENCE, torch.tensor([0, 1, 2, -1]))
+
+
+def test_check_of_evidence_can_be_switched_off():
+    negative = torch.tensor([[-0.25, 1.0]]), torch.tensor([1])
+    with ul.check_evidence(False):
+        ul.evidential_loss(*negative)
+        with ul.check_evidence(True), pytest.raises(ValueError, match=r"got -0\.25"):
+            ul.evidential_loss(*negative)
+        ul.evidential_loss(*negative)
+    with pytest.raises(ValueError, match=r"got -0\.25"):
+        ul.evidential_loss(*negative)
+    ul.check_evidence(False)
+    ul.evidential_loss(*negative)
+    ul.check_evidence(True)
+
+
+def test_not_a_number_passes_the_check():
+    loss = ul.evidential_loss(torch.tensor([[float("nan"), 1.0], [2.0, 1.0]]), torch.tensor([0, 0]), reduction="none")
+    assert loss[0].isnan()
+    assert loss[1].isfinite()
