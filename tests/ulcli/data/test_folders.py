@@ -28,6 +28,19 @@ def test_walk_is_sorted_and_leaves_out_what_is_hidden_or_no_image(tmp_path):
     assert relative(walk_images(tmp_path), tmp_path) == ["B.png", "a.png", "a/z.bmp", "b/1.JPG", "b/2.png", "b/c/x.tif"]
 
 
+def test_walk_leaves_out_what_is_no_file_but_not_what_is_broken(tmp_path):
+    touch(tmp_path, "a.png", "hidden/.x")
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "link.png").symlink_to("a.png")
+    (tmp_path / "nowhere.png").symlink_to("gone.png")
+    (tmp_path / "zero.png").symlink_to("/dev/zero")
+    assert relative(walk_images(tmp_path), tmp_path) == ["a.png", "link.png", "nowhere.png"]
+
+
+def test_a_name_with_a_null_byte_has_a_digest():
+    assert FileSet("n", ["a\0.png"]).digest() == FileSet("n", ["a\0.png"]).digest()
+
+
 def test_a_path_is_shown_as_it_was_given(tmp_path, monkeypatch):
     touch(tmp_path, "in/1.png")
     monkeypatch.chdir(tmp_path)
