@@ -105,7 +105,8 @@ class Extractor:
         }
 
     def _key(self, images: ImageSet, *, for_density: bool) -> str:
-        return hash_parts("features 3", self.backbone.digest(), repr(self.transform), images.digest(), str(for_density))
+        network, transform = self.backbone.digest(), repr(self.transform)
+        return hash_parts("features 3", network, transform, images.cache_key(), str(for_density))
 
 
 def _check_finite(features: Tensor, images: ImageSet) -> None:

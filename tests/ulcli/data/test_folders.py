@@ -8,6 +8,8 @@ import pytest
 
 from ulcli.data.folders import FileSet, class_folder, class_names, plain_folder, walk_images
 from ulcli.data.images import ImageError
+from ulcli.data.imageset import relabel
+from ulcli.data.shifts import Shifted
 from ulcli.errors import UserError
 
 
@@ -114,6 +116,27 @@ def test_class_folders_that_cannot_serve(tmp_path, files, message):
 def test_a_file_that_went_away(tmp_path):
     with pytest.raises(ImageError, match="no such file"):
         FileSet("n", [str(tmp_path / "a.png")]).load(0)
+
+
+def test_the_cache_key_tells_twins_apart_that_the_digest_takes_for_copies(image_folder):
+    twins = [image_folder({"a": 2, "b": 2}, name) for name in ("one", "other")]
+    for folder in twins:
+        for label, file in enumerate(sorted(folder.glob("*/*.png"))):
+            file.write_bytes(bytes([label]) * 100)
+            os.utime(file, ns=(0, 0))  # as many archives leave it
+    first, second = (class_folder(folder, "n") for folder in twins)
+    assert first.digest() == second.digest()
+    assert first.cache_key() != second.cache_key()
+    assert first.cache_key() == class_folder(twins[0], "n").cache_key()
+    for view in (lambda images: relabel(images, ("b", "a")), lambda images: Shifted(images, "blur")):
+        assert view(first).digest() == view(second).digest()
+        assert view(first).cache_key() != view(second).cache_key()
+
+
+def test_the_cache_key_of_a_moved_folder_stays(image_folder, tmp_path):
+    before = class_folder(image_folder({"a": 1, "b": 1}), "n").cache_key()
+    (tmp_path / "images").rename(tmp_path / "moved")
+    assert class_folder(tmp_path / "moved", "n").cache_key() == before
 
 
 def test_the_digest_follows_files_and_labels(image_folder):
