@@ -45,10 +45,10 @@ class Transform:
             )
         if len(self.mean) != channels or len(self.std) != channels:
             raise ValueError(f"expected {channels} values of mean and std, got {self.mean} and {self.std}")
-        if not all(map(math.isfinite, (*self.mean, *self.std))):
-            raise ValueError(f"expected finite mean and std, got {self.mean} and {self.std}")
         if not all(value > 0 for value in self.std):
             raise ValueError(f"expected a positive std, got {self.std}")
+        if not all(map(math.isfinite, (*self.mean, *self.std))):
+            raise ValueError(f"expected finite mean and std, got {self.mean} and {self.std}")
         if self.interpolation not in RESAMPLING:
             raise ValueError(f"expected interpolation in {sorted(RESAMPLING)}, got '{self.interpolation}'")
 

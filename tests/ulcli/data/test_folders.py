@@ -1,5 +1,6 @@
 """Image files on disk, in sorted order, hidden ones left out."""
 
+import errno
 import os
 from pathlib import Path
 
@@ -64,6 +65,21 @@ def test_a_folder_that_is_not_there(tmp_path):
         list(walk_images(tmp_path / "none"))
     with pytest.raises(UserError, match=r"cannot read folder '.*none': No such file or directory"):
         class_names(tmp_path / "none")
+
+
+def test_a_sub_folder_that_may_not_be_read_is_named(tmp_path, monkeypatch):
+    touch(tmp_path, "a/1.png", "b/2.png")
+    listed = os.scandir
+
+    def refuse(path):
+        if os.path.basename(path) == "b":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    for read in (plain_folder, lambda folder: class_folder(folder, "n")):
+        with pytest.raises(UserError, match=r"^cannot read folder '.*b': Permission denied$"):
+            read(tmp_path)
 
 
 def test_a_plain_folder(image_folder):
