@@ -93,14 +93,11 @@ class Verdict:
 
     def __str__(self) -> str:
         low, high = self.difference.low, self.difference.high
-        sure = low is not None and high is not None
-        if sure and low is not None and low > 0:
-            outcome = "better than"
-        elif sure and high is not None and high < 0:
-            outcome = "worse than"
+        if low is None or high is None:
+            outcome, bounds = "better than" if self.difference.value > 0 else "no better than", ""
         else:
-            outcome = "not told apart from" if sure else "against"
-        bounds = f" [{low:+.4f}, {high:+.4f}]" if sure else ""
+            outcome = "better than" if low > 0 else "worse than" if high < 0 else "not told apart from"
+            bounds = f" [{low:+.4f}, {high:+.4f}]"
         return (
             f"flags by vacuity are {outcome} the best baseline ({self.baseline}) on this data: mean AUROC "
             f"{self.own:.4f} to {self.best:.4f}, difference {self.difference.value:+.4f}{bounds}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +46,10 @@ class FileSet(ImageSet):
         # Paths count from the root: the same folder under another name, or moved, holds the same images.
         root = "" if self.root is None else os.path.join(self.root, "")
         return hash_parts(*(f"{path.removeprefix(root)}|{_stamp(path)}" for path in self.paths), self.labels)
+
+    def file_marks(self) -> Iterable[str]:
+        # Unpacked archives may give other images the same names, sizes and times.
+        return map(_mark, self.paths)
 
 
 def walk_images(folder: Path) -> Iterator[str]:
@@ -100,9 +104,20 @@ def class_names(folder: Path) -> list[str]:
 
 
 def _stamp(path: str) -> str:
-    try:
-        status = os.stat(path)
-    except (OSError, ValueError):  # ValueError: a list may name a file with a null byte
+    status = _status(path)
+    if status is None:
         return "missing"
     # The mode too: an image that may be read from now on is another image than one that could not.
     return f"{status.st_size} {status.st_mtime_ns} {status.st_mode}"
+
+
+def _mark(path: str) -> str:
+    status = _status(path)
+    return "missing" if status is None else f"{status.st_dev} {status.st_ino} {status.st_ctime_ns}"
+
+
+def _status(path: str) -> os.stat_result | None:
+    try:
+        return os.stat(path)
+    except (OSError, ValueError):  # ValueError: a list may name a file with a null byte
+        return None

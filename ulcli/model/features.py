@@ -113,11 +113,11 @@ class Extractor:
         self.backbone.network.to(self.device)
         made_of_probe = self.backbone(probe.to(self.device)).features.half().numpy()
         return hash_parts(
-            "features 3",
+            "features 4",
             self.backbone.digest(),
             made_of_probe,
             repr(self.transform),
-            images.digest(),
+            images.cache_key(),
             images.labels,
             str(for_density),
         )

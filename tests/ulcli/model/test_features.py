@@ -1,5 +1,7 @@
 """The one pass of every image through the frozen network, and the cache that spares it."""
 
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -149,6 +151,18 @@ def test_another_network_transform_or_set_is_another_entry(image_folder, backbon
         backbone.network.body[0].bias += 1e-3
     Extractor(backbone, TRANSFORM, cache=cache)(images, recorder)
     assert backbone.network.seen == 17 + 4
+
+
+def test_another_folder_of_the_same_names_sizes_and_times_has_its_own_features(
+    image_folder, backbone, recorder, tmp_path, picture
+):
+    extract, values = Extractor(backbone, TRANSFORM, cache=FeatureCache(tmp_path / "cache")), []
+    for seed, name in enumerate(("one", "other")):
+        folder = image_folder({"a": 1}, name)
+        picture(seed=seed).save(folder / "a" / "000.png", compress_level=0)
+        os.utime(folder / "a" / "000.png", ns=(0, 0))
+        values.append(extract(plain_folder(folder), recorder).values)
+    assert not torch.equal(*values)
 
 
 def test_batch_size_and_workers_are_not_part_of_the_key(image_folder, backbone, recorder, tmp_path):
