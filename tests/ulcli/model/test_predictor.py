@@ -120,9 +120,11 @@ def test_evidence_from_the_head():
     density, head = fit(), fit(evidence_from=EvidenceFrom.HEAD)
     features, embedding, _, _ = world(5, 50, seed=2)
     one, other = density(features, embedding), head(features, embedding)
-    assert torch.equal(other.alpha, other.head_alpha)
+    raw = replace(density.head, temperature=1.0).alpha(features)
+    assert head.head.temperature != 1.0
     assert torch.equal(other.alpha, head.head.alpha(features))
-    assert torch.equal(one.head_alpha, density.head.alpha(features))
+    assert torch.equal(other.head_alpha, raw)
+    assert torch.equal(one.head_alpha, raw)
     assert torch.equal(one.typicality, other.typicality)
     assert other.prior == head.head.prior
 
