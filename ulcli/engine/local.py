@@ -85,7 +85,7 @@ class Scorer:
         if self.sets is not None:
             members = self.model.sets.classes(probabilities, self.sets.coverage, self.sets.method)
             # Of an image like none that was seen nothing is known, so no class can be excluded.
-            strange = vacuity > self.model.flags.vacuity
+            strange = self.model.flags.unfamiliar(vacuity)
             sets = (members | strange[:, None]).tolist()
         finite = predictions.alpha.isfinite().all(1).tolist()
         return [
