@@ -21,8 +21,8 @@ from torch import Tensor
 from uncertainty_loss._checks import can_look
 from uncertainty_loss._terms import apply, elementwise
 
-# Row n holds R_n, constant term first: μ⁽ⁿ⁾(a) = (-1)ⁿ tⁿ⁺¹ R_n(t), t = 1/a in (0, 1]. Chebyshev series of 60-digit values,
-# cut where the error no longer shows in what is made of them: 3e-6 at most (of R_2, a tenth of ψ′), and 2e-13.
+# Row n holds R_n, constant term first: μ⁽ⁿ⁾(a) = (-1)ⁿ tⁿ⁺¹ R_n(t), t = 1/a in (0, 1]. Chebyshev series of 60-digit
+# values, cut where the error no longer shows in what is made of them: 3e-6 at most (of R_2, a tenth of ψ′), and 2e-13.
 # fmt: off
 _REMAINDER = {
     torch.float32: (
