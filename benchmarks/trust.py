@@ -11,6 +11,7 @@ their range. ROOT/FashionMNIST/raw holds the four files, packed or not.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import csv
 import io
 import json
@@ -53,7 +54,8 @@ def main() -> None:
     quality: Table = defaultdict(lambda: defaultdict(list))
     near: Table = defaultdict(lambda: defaultdict(list))
     promises: Table = defaultdict(lambda: defaultdict(list))
-    with tempfile.TemporaryDirectory() as name:
+    # Ctrl-C shows the seeds that are done.
+    with contextlib.suppress(KeyboardInterrupt), tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         strange = write_strange_sets(folder / "strange", test_images(root))
         for seed in range(arguments.seeds):

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import math
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Iterator
 from enum import Enum
 from pathlib import Path
@@ -52,9 +55,7 @@ _UsageError: Any = typer.BadParameter.__mro__[1]
 def main() -> NoReturn:
     """Run `ul`, and turn what a user can cause into one line and an exit code."""
     signal.signal(signal.SIGTERM, _terminated)
-    for stream in (sys.stdout, sys.stderr):
-        # A file name may hold bytes that are no characters. Files and pipes get them back as they were.
-        stream.reconfigure(errors="backslashreplace" if stream.isatty() else "surrogateescape")  # type: ignore[union-attr]
+    _prepare_streams()
     try:
         code = app(prog_name="ul", standalone_mode=False) or ExitCode.OK
         sys.stdout.flush()
@@ -66,17 +67,44 @@ def main() -> NoReturn:
             say(f"ul: {message} (see '{command} --help')")
         code = ExitCode.USAGE
     except (KeyboardInterrupt, typer.Abort):
-        say("ul: interrupted")
         code = ExitCode.INTERRUPTED
-    except BrokenPipeError:
+    except (BrokenPipeError, _ReaderGoneError):
         # The reader (head, a pager) has gone; Python must not complain again when it closes the stream.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = ExitCode.BROKEN_PIPE
     except Exception as error:
-        if type(error).__name__ != "OutOfMemoryError":  # torch's, which is not worth importing torch for
-            raise
-        code = _user_error(UserError("the device is out of memory; use a smaller --batch-size"))
+        code = _unexpected(error)
+    if code == ExitCode.INTERRUPTED:  # Typer turns Ctrl-C into this code without a word
+        say("ul: interrupted")
     sys.exit(int(code))
+
+
+class _ReaderGoneError(Exception):
+    """Standard output was closed by its reader. Not a BrokenPipeError: Typer would end the process with code 1."""
+
+
+def _prepare_streams() -> None:
+    """Make every path printable: a file's name may hold bytes that are no characters, or ones a terminal lacks."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # closed by the caller: >&-
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - lives as long as the process
+            continue
+        # Files and pipes in UTF-8 get such bytes back as they were.
+        exact = not stream.isatty() and stream.encoding.lower().replace("-", "") == "utf8"
+        stream.reconfigure(errors="surrogateescape" if exact else "backslashreplace")
+
+
+def _unexpected(error: Exception) -> ExitCode:
+    """What no code foresaw: out of memory, a full disk behind standard output, or a bug with its traceback."""
+    # torch's errors, which are not worth importing torch for: one class for GPUs, a text for the CPU.
+    if type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error):
+        return _user_error(UserError("out of memory; use a smaller --batch-size or --image-size"))
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - what is left in the buffer must not fail again
+        return _user_error(UserError("cannot write to standard output: no space left on device"))
+    traceback.print_exception(error)
+    return ExitCode.BUG
 
 
 def _user_error(error: UserError) -> ExitCode:
@@ -187,7 +215,7 @@ def _train(
     ] = None,
     data_root: DataRootOption = None,
     download: DownloadOption = False,
-    seed: Annotated[int, typer.Option(help="Same seed, same weights.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Same seed, same weights.")] = 0,
     form: FormatOption = None,
     batch_size: BatchSizeOption = 64,
     workers: WorkersOption = None,
@@ -205,8 +233,11 @@ def _train(
     from ulcli.output.tables import train_table
     from ulcli.train import Preparation, TrainSettings, train
 
+    _check_document_format(form)
     if not 0 < flag_rate < 1:
         raise UserError(f"--flag-rate is {flag_rate:g}, expected a share between 0 and 1, such as 0.05")
+    if reg_factor is not None and not math.isfinite(reg_factor):
+        raise UserError(f"--reg-factor is {reg_factor}, expected a finite weight")
     if target_accuracy is not None and not 0 < target_accuracy < 1:
         raise UserError(f"--target-accuracy is {target_accuracy:g}, expected a share between 0 and 1, such as 0.98")
     settings = TrainSettings(
@@ -266,7 +297,7 @@ def _evaluate(
         ),
     ] = None,
     bootstrap: Annotated[int, typer.Option(min=0, help="Resamples for the 95% intervals; 0 for none.")] = 200,
-    seed: Annotated[int, typer.Option(help="Seed of the resamples.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the resamples.")] = 0,
     form: FormatOption = None,
     output: OutputOption = None,
     data_root: DataRootOption = None,
@@ -407,6 +438,7 @@ def _info(
     from ulcli.output.documents import info_document
     from ulcli.output.tables import info_table
 
+    _check_document_format(form)
     result = info(model)
     if form in (None, Format.TABLE):
         _print(info_table(result), None)
@@ -460,13 +492,15 @@ def _destination(output: Path | None) -> Iterator[IO[str]]:
     from ulcli.files import atomic_write
 
     if output is None:
-        yield sys.stdout
+        try:
+            yield sys.stdout
+            sys.stdout.flush()
+        except BrokenPipeError:
+            raise _ReaderGoneError from None
         return
     try:
         with atomic_write(output, "w", encoding="utf-8", errors="surrogateescape", newline="") as stream:
             yield stream
-    except BrokenPipeError:
-        raise
     except OSError as error:
         raise UserError(f"cannot write '{output}': {error.strerror or error}") from None
 
@@ -485,10 +519,13 @@ def _write_rows(rows: Any, columns: Any, form: Format, output: Path | None) -> N
         write_rows(rows, columns, form, stream)
 
 
+def _check_document_format(form: Format | None) -> None:
+    if form is Format.CSV:
+        raise UserError("this result is a document, not rows; use --format json")
+
+
 def _write_document(document: Any, form: Format, output: Path | None) -> None:
     from ulcli.output.rows import to_json
 
-    if form is Format.CSV:
-        raise UserError("this result is a document, not rows; use --format json")
     with _destination(output) as stream:
         stream.write(to_json(document, indent=2 if form is Format.JSON else None) + "\n")

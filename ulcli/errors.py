@@ -13,6 +13,7 @@ class ExitCode(IntEnum):
     OK = 0
     GATE = 1  # --require or --max-flagged was not met
     USAGE = 2  # wrong usage, or input that could not be processed
+    BUG = 70  # a traceback, which is a defect of ul's; EX_SOFTWARE of sysexits.h, so that no gate seems to trip
     INTERRUPTED = 130  # 128 + SIGINT, as shells do
     BROKEN_PIPE = 141  # 128 + SIGPIPE
 

@@ -93,14 +93,11 @@ class Verdict:
 
     def __str__(self) -> str:
         low, high = self.difference.low, self.difference.high
-        sure = low is not None and high is not None
-        if sure and low is not None and low > 0:
-            outcome = "better than"
-        elif sure and high is not None and high < 0:
-            outcome = "worse than"
+        if low is None or high is None:
+            outcome, bounds = "better than" if self.difference.value > 0 else "no better than", ""
         else:
-            outcome = "not told apart from" if sure else "against"
-        bounds = f" [{low:+.4f}, {high:+.4f}]" if sure else ""
+            outcome = "better than" if low > 0 else "worse than" if high < 0 else "not told apart from"
+            bounds = f" [{low:+.4f}, {high:+.4f}]"
         return (
             f"flags by vacuity are {outcome} the best baseline ({self.baseline}) on this data: mean AUROC "
             f"{self.own:.4f} to {self.best:.4f}, difference {self.difference.value:+.4f}{bounds}"
@@ -241,16 +238,17 @@ def _labelled(
     """The images of the classes that the model knows, and those of the classes that were held out from it."""
     fitted_on = DataName.parse(model.data["name"])
     data = settings.data or DataName(fitted_on.name, "test")
-    default = "test"
-    if data.split is None and not comes_in_parts(data.name):
-        if data.resolved().name == fitted_on.name:
-            reporter.note(
-                f"'{data.name}' is what the model was fitted on: only the test part that training left out is read "
-                f"('{data.name}:all' reads every image)"
-            )
-        else:
-            default = "all"
-    images = labelled_set(data, default, places)
+    same = data.resolved().name == fitted_on.name
+    # A set in one piece that the model has not seen is read whole; of its own, only what training left out.
+    split = data.split or ("test" if same or comes_in_parts(data.name) else "all")
+    if same and data.split is None and not comes_in_parts(data.name):
+        reporter.note(
+            f"'{data.name}' is what the model was fitted on: only the test part that training left out is read "
+            f"('{data.name}:all' reads every image)"
+        )
+    if same and (split in ("all", fitted_on.split or "train") or fitted_on.split == "all"):
+        reporter.warn(f"the model was fitted on images of '{data.name}:{split}': these figures are too good")
+    images = labelled_set(data, split, places)
     assert images.classes is not None
     held_out = [name for name in images.classes if name in model.data["hold_out"]]
     unknown = [name for name in images.classes if name not in model.classes and name not in held_out]
@@ -299,7 +297,10 @@ def _feature_baselines(model: Model, places: Places, extract: Extractor, reporte
     except (UserError, ValueError):
         changed = True
     if changed:
-        reporter.warn(f"the training images of '{data}' are gone or have changed: {', '.join(BASELINES)} are left out")
+        reporter.warn(
+            f"the training images of '{data}' are gone or have changed: {', '.join(BASELINES)} are left out, and "
+            "a test part cut from the same set may hold images that the model was fitted on"
+        )
         return None
     features = extract(images, reporter, for_density=True)
     assert features.labels is not None

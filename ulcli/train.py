@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ulcli import __version__
-from ulcli.data.catalog import DataName, Places, labelled_set
+from ulcli.data.catalog import DataName, Places, comes_in_parts, labelled_set
 from ulcli.data.imageset import ImageSet, of_classes, relabel
 from ulcli.data.loader import default_workers
 from ulcli.data.transform import Transform
@@ -108,6 +108,8 @@ def train(settings: TrainSettings, reporter: Reporter | None = None) -> TrainRes
     loss = ul.get_loss(settings.loss)
     reg_factor = _reg_factor(settings, loss)
     check_writable(settings.output)
+    if settings.checkpoint is not None and settings.output.resolve() == settings.checkpoint.resolve():
+        raise UserError(f"-o {settings.output} would replace the checkpoint itself; choose another name")
 
     source = _read_source(settings)
     images, validation = _data(settings, source)
@@ -203,8 +205,13 @@ def _read_source(settings: TrainSettings) -> _Source:
     path = settings.checkpoint or sample_checkpoint()
     content = read_archive(path)
     if is_model(content):
+        if settings.arch is not None or settings.preparation != Preparation():
+            raise UserError(
+                f"'{path}' is a model of this tool and knows its network and how images are prepared; leave out "
+                "--arch, --image-size, --mean, --std and --grayscale, or give the checkpoint that it was made of"
+            )
         model = Model.parse(content, path)
-        return _Source(settings.arch or model.backbone.arch, model.backbone.state, model)
+        return _Source(model.backbone.arch, model.backbone.state, model)
     checkpoint = parse_checkpoint(content, path)
     arch = settings.arch or checkpoint.arch
     if arch is None:
@@ -224,13 +231,16 @@ def _data_name(settings: TrainSettings) -> DataName:
 
 
 def _data(settings: TrainSettings, source: _Source) -> tuple[ImageSet, ImageSet]:
-    """The images to fit on, and those to validate with."""
+    """The images to fit on, and those to validate with, which must be others."""
     data = _data_name(settings)
+    val = settings.val or DataName(data.name, "val")
+    if settings.val is None and data.split not in (None, "train"):
+        raise UserError(f"'{data}' leaves nothing to validate with; give --val, or fit on '{data.name}:train'")
+    same = val.resolved().name == data.resolved().name
+    if same and val.split in ("all", data.split or "train"):
+        raise UserError(f"--val {val} holds images of --data {data}: thresholds from them would promise too much")
     images = labelled_set(data, "train", settings.places)
-    if settings.val is not None:
-        validation = labelled_set(settings.val, "val" if settings.val == data else "all", settings.places)
-    else:
-        validation = labelled_set(DataName(data.name), "val", settings.places)
+    validation = labelled_set(val, "val" if same or comes_in_parts(val.name) else "all", settings.places)
     assert images.classes is not None
     if len(images.classes) < 2:
         raise UserError(f"'{images.name}' has one class only; a classifier needs two or more")

@@ -6,7 +6,7 @@ from ulcli.errors import ExitCode, UserError, shorten, unknown_name
 
 
 def test_exit_codes_are_what_scripts_rely_on():
-    assert [int(code) for code in ExitCode] == [0, 1, 2, 130, 141]
+    assert [int(code) for code in ExitCode] == [0, 1, 2, 70, 130, 141]
 
 
 def test_a_message_is_one_line():

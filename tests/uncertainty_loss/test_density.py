@@ -174,6 +174,12 @@ def test_images_that_are_all_alike_within_their_class(n, scale):
     assert strange.min() > 1e6 * seen.max()
 
 
+def test_a_covariance_that_rounding_left_indefinite():
+    covariance = torch.diag(torch.tensor([1.0, 0.5, -1e-6], dtype=torch.float64))
+    factor = density._cholesky(covariance)
+    np.testing.assert_allclose(factor @ factor.T, covariance, atol=1e-4)
+
+
 def test_nothing_to_fit():
     with pytest.raises(ValueError, match="moments of at least one batch"):
         FeatureDensity.fit(Moments(3))

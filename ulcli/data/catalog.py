@@ -100,15 +100,22 @@ def _score_input(word: str, shape: tuple[int, int, int], places: Places) -> Imag
     if data.name in known_names():
         return strange_set(data, shape, places)
     path = Path(word)
-    if path.is_dir():
-        return plain_folder(path)
-    if not path.exists():
-        if data.split is not None and Path(data.name).exists():
+    if not _exists(path):
+        if data.split is not None and _exists(Path(data.name)):
             return labelled_set(data, "all", places)
         raise UserError(f"no such file or folder: '{word}'")
+    if path.is_dir():
+        return plain_folder(path)
     if path.suffix.lower() == ".csv":
         return read_manifest(path, word, need_labels=False)
     return FileSet(word, [word])
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError as error:  # a folder on the way that may not be searched, a name that is too long
+        raise UserError(f"cannot look at '{path}': {error.strerror}") from None
 
 
 def _open(name: str, split: str, places: Places) -> ImageSet:

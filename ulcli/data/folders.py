@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ from PIL import Image
 from ulcli.data.images import is_image_name, read_image
 from ulcli.data.imageset import ImageSet, hash_parts
 from ulcli.errors import UserError, shorten
+from ulcli.files import is_special
 
 
 class FileSet(ImageSet):
@@ -46,16 +47,21 @@ class FileSet(ImageSet):
         root = "" if self.root is None else os.path.join(self.root, "")
         return hash_parts(*(f"{path.removeprefix(root)}|{_stamp(path)}" for path in self.paths), self.labels)
 
+    def file_marks(self) -> Iterable[str]:
+        # Unpacked archives may give other images the same names, sizes and times.
+        return map(_mark, self.paths)
+
 
 def walk_images(folder: Path) -> Iterator[str]:
-    """Paths of the images in a folder and below, hidden ones left out, in sorted order."""
+    """Paths of the images in a folder and below, hidden ones, pipes and devices left out, in sorted order."""
 
     def fail(error: OSError) -> None:
         raise UserError(f"cannot read folder '{error.filename}': {error.strerror}")
 
     for parent, folders, files in os.walk(folder, onerror=fail):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (os.path.join(parent, name) for name in sorted(files) if is_image_name(name))
+        paths = (os.path.join(parent, name) for name in sorted(files) if is_image_name(name))
+        yield from (path for path in paths if not is_special(Path(path)))
 
 
 def plain_folder(folder: Path) -> FileSet:
@@ -98,9 +104,20 @@ def class_names(folder: Path) -> list[str]:
 
 
 def _stamp(path: str) -> str:
-    try:
-        status = os.stat(path)
-    except OSError:
+    status = _status(path)
+    if status is None:
         return "missing"
     # The mode too: an image that may be read from now on is another image than one that could not.
     return f"{status.st_size} {status.st_mtime_ns} {status.st_mode}"
+
+
+def _mark(path: str) -> str:
+    status = _status(path)
+    return "missing" if status is None else f"{status.st_dev} {status.st_ino} {status.st_ctime_ns}"
+
+
+def _status(path: str) -> os.stat_result | None:
+    try:
+        return os.stat(path)
+    except (OSError, ValueError):  # ValueError: a list may name a file with a null byte
+        return None

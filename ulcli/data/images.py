@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import warnings
 from pathlib import Path
 
@@ -37,6 +38,11 @@ SUFFIXES = frozenset(
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
+# What a decoded picture may take, with the copies that conversions make: above one gigabyte at worst. Files of a few
+# kilobytes can declare more than that; photographs seldom have a hundred megapixels.
+MAX_PIXELS = 100_000_000
+
+
 class ImageError(Exception):
     """An image that cannot be used; the message is short enough for a table cell."""
 
@@ -53,7 +59,10 @@ def read_image(path: Path) -> Image.Image:
     scaled (not clipped) to 8 bit, palettes and CMYK become RGB, and of an animation the first frame counts.
     """
     try:
+        _check_is_file(path)
         with Image.open(path, formats=FORMATS) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise Image.DecompressionBombError
             image.load()
             # In place, for a copy does not know its file's format, which tells the range of 32-bit pixels.
             ImageOps.exif_transpose(image, in_place=True)
@@ -66,11 +75,9 @@ def read_image(path: Path) -> Image.Image:
         raise ImageError("too many pixels to decode safely") from None
     except FileNotFoundError:
         raise ImageError("no such file") from None
-    except PermissionError:
-        raise ImageError("permission denied") from None
-    except IsADirectoryError:
-        raise ImageError("is a directory") from None
     except Exception as error:  # decoders raise anything on damaged files: OSError, SyntaxError, struct.error ...
+        if isinstance(error, OSError) and error.strerror:  # from the operating system: the file was not reached
+            raise ImageError(error.strerror.lower()) from None
         raise ImageError(f"damaged image: {' '.join(str(error).split()) or type(error).__name__}") from None
 
 
@@ -83,6 +90,13 @@ def to_plain(image: Image.Image) -> Image.Image:
     if "transparency" in image.info or image.mode in ("LA", "PA", "RGBA", "RGBa"):
         image = _on_white(image)
     return image.convert("L" if gray else "RGB")
+
+
+def _check_is_file(path: Path) -> None:
+    # To open a pipe would wait for its other end for ever, and reading a device need not end either.
+    mode = os.stat(path).st_mode
+    if not stat.S_ISREG(mode):
+        raise ImageError("is a directory" if stat.S_ISDIR(mode) else "not a regular file")
 
 
 def _high_depth_to_gray(image: Image.Image) -> Image.Image:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import numpy as np
 from PIL import Image
@@ -34,7 +34,15 @@ class ImageSet(ABC):
 
     @abstractmethod
     def digest(self) -> str:
-        """A hash that changes when the images, their order or their labels do."""
+        """A hash that changes when the images, their order or their labels do, and lasts when the files are copied."""
+
+    def cache_key(self) -> str:
+        """As `digest`, but of these very files: features kept under it are never those of other images."""
+        return hash_parts(self.digest(), *self.file_marks())
+
+    def file_marks(self) -> Iterable[str]:
+        """What else tells the files of a set apart from others on this machine; nothing where `digest` sees pixels."""
+        return ()
 
     def label_name(self, index: int) -> str | None:
         """The class name of one image, or None where there are no labels."""
@@ -65,6 +73,9 @@ class Subset(ImageSet):
 
     def digest(self) -> str:
         return hash_parts(self.parent.digest(), self.indices, self.labels, repr(self.classes))
+
+    def file_marks(self) -> Iterable[str]:
+        return self.parent.file_marks()
 
 
 def of_classes(images: ImageSet, names: Collection[str], name: str) -> ImageSet:

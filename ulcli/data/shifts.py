@@ -8,7 +8,7 @@ Corruptions and Perturbations", arXiv 1903.12261; lengths are relative to the im
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,6 +69,9 @@ class Shifted(ImageSet):
 
     def digest(self) -> str:
         return hash_parts(self.parent.digest(), str(self.shift), _VERSION)
+
+    def file_marks(self) -> Iterable[str]:
+        return self.parent.file_marks()
 
 
 def blur(image: Image.Image, severity: int, random: np.random.Generator) -> Image.Image:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +47,8 @@ class Transform:
             raise ValueError(f"expected {channels} values of mean and std, got {self.mean} and {self.std}")
         if not all(value > 0 for value in self.std):
             raise ValueError(f"expected a positive std, got {self.std}")
+        if not all(map(math.isfinite, (*self.mean, *self.std))):
+            raise ValueError(f"expected finite mean and std, got {self.mean} and {self.std}")
         if self.interpolation not in RESAMPLING:
             raise ValueError(f"expected interpolation in {sorted(RESAMPLING)}, got '{self.interpolation}'")
 

@@ -11,7 +11,6 @@ from ulcli.data.loader import Batch, batches
 from ulcli.expressions import Condition
 from ulcli.model.backbone import Activations, Backbone
 from ulcli.model.file import Model
-from ulcli.model.flags import UNFAMILIAR
 from ulcli.model.measures import MEASURES, measure_all
 from ulcli.model.sets import SetMethod
 from ulcli.reporting import Reporter
@@ -71,14 +70,12 @@ class Scorer:
 
     def _scored(self, activations: Activations) -> list[_Scored | None]:
         """What there is to say of each image of a batch; None where the network gave no number."""
-        import torch
-
         import uncertainty_loss as ul
 
         predictions = self.model.predictor(*activations)
         measures = {name: values.tolist() for name, values in measure_all(predictions).items()}
+        vacuity = ul.vacuity(predictions.alpha, prior=predictions.prior)
         if self.flag_on is None:
-            vacuity = ul.vacuity(predictions.alpha, prior=predictions.prior)
             reasons = self.model.flags.reasons(predictions.alpha, vacuity)
         else:
             reason = MEASURES[self.flag_on.name].reason
@@ -88,7 +85,7 @@ class Scorer:
         if self.sets is not None:
             members = self.model.sets.classes(probabilities, self.sets.coverage, self.sets.method)
             # Of an image like none that was seen nothing is known, so no class can be excluded.
-            strange = torch.tensor([reason == UNFAMILIAR for reason in reasons])
+            strange = self.model.flags.unfamiliar(vacuity)
             sets = (members | strange[:, None]).tolist()
         finite = predictions.alpha.isfinite().all(1).tolist()
         return [

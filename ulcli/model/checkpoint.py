@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 # Where training scripts put the weights beside the optimiser's state.
 _WRAPPERS = ("state_dict", "model", "model_state_dict")
-# What DistributedDataParallel and torch.compile put before every key.
+# What DistributedDataParallel and torch.compile put before every key, in the order in which they were applied.
 _PREFIXES = ("module.", "_orig_mod.")
 
 
@@ -52,7 +52,6 @@ def parse_checkpoint(content: Any, path: Path) -> Checkpoint:
         raise UserError(f"'{path}' holds no state dict (a dictionary of tensors); save model.state_dict()")
     # Some state dicts carry more than tensors (`_extra_state`, a version); those are no weights.
     state = {str(key): value for key, value in state.items() if isinstance(value, Tensor)}
-    for prefix in _PREFIXES:
-        if all(key.startswith(prefix) for key in state):
-            state = {key.removeprefix(prefix): value for key, value in state.items()}
+    while prefix := next((each for each in _PREFIXES if all(key.startswith(each) for key in state)), None):
+        state = {key.removeprefix(prefix): value for key, value in state.items()}
     return Checkpoint(state, arch if isinstance(arch, str) else None)

@@ -105,7 +105,22 @@ class Extractor:
         }
 
     def _key(self, images: ImageSet, *, for_density: bool) -> str:
-        return hash_parts("features 3", self.backbone.digest(), repr(self.transform), images.digest(), str(for_density))
+        import torch
+
+        # The code of a network may change while its weights do not, so what it makes of one image counts too; in
+        # half precision, for the last digits may depend on the number of threads.
+        probe = torch.randn(1, *self.transform.shape, generator=torch.Generator().manual_seed(0))
+        self.backbone.network.to(self.device)
+        made_of_probe = self.backbone(probe.to(self.device)).features.half().numpy()
+        return hash_parts(
+            "features 4",
+            self.backbone.digest(),
+            made_of_probe,
+            repr(self.transform),
+            images.cache_key(),
+            images.labels,
+            str(for_density),
+        )
 
 
 def _check_finite(features: Tensor, images: ImageSet) -> None:

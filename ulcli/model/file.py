@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ulcli.data.transform import Transform
 from ulcli.errors import UserError
 from ulcli.files import atomic_write
+from ulcli.model import schema
 from ulcli.model.arch import build_network, load_weights
 from ulcli.model.archive import read_archive
 from ulcli.model.backbone import Backbone
@@ -26,6 +26,14 @@ FORMAT = "uncertainty-loss model"
 VERSION = 1
 
 
+class Fit(NamedTuple):
+    """What the rest of a model expects of its network."""
+
+    shape: tuple[int, int, int]  # of an image: (channels, height, width)
+    features: int
+    embedding: int
+
+
 @dataclass(frozen=True)
 class BackboneRecord:
     """What it takes to build the network again."""
@@ -35,6 +43,7 @@ class BackboneRecord:
     head: str | None
     taps: tuple[str, ...]
     state: dict[str, Tensor]
+    fit: Fit | None = None  # known where a whole model was read
 
     def build(self) -> Backbone:
         """The network with its weights, ready to give features."""
@@ -45,7 +54,10 @@ class BackboneRecord:
         for name in (self.head, *self.taps):
             if name is not None and name not in layers:
                 raise UserError(f"'{self.arch}' has no layer '{name}' any more; train the model again")
-        return Backbone(self.arch, self.num_classes, network, self.head, self.taps)
+        backbone = Backbone(self.arch, self.num_classes, network, self.head, self.taps)
+        if self.fit is not None:
+            _check_fit(backbone, self.fit)
+        return backbone
 
 
 @dataclass(frozen=True)
@@ -107,9 +119,12 @@ class Model:
         if not isinstance(version, int) or version > VERSION:
             raise UserError(f"'{path}' has format version {version}, this ul reads up to {VERSION}; upgrade ul")
         try:
+            schema.check(content, schema.MODEL)
+            schema.check(content, schema.READ_AGAIN)
             return _checked(_from_content(content))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise UserError(f"'{path}' is damaged: {type(error).__name__}: {error}; train the model again") from None
+        # RuntimeError: lists that hold themselves; OverflowError: whole numbers beyond any float.
+        except (TypeError, ValueError, OverflowError, RuntimeError) as error:
+            raise UserError(f"'{path}' is damaged: {error}; train the model again") from None
 
 
 def is_model(content: Any) -> bool:
@@ -156,13 +171,20 @@ def _predictor_from(content: dict[str, Any]) -> Predictor:
 
 def _from_content(content: dict[str, Any]) -> Model:
     backbone = content["backbone"]
+    transform, predictor = Transform.from_dict(content["transform"]), _predictor_from(content)
+    features, embedding = predictor.head.linear.weight.shape[-1], len(predictor.density.centre)
     return Model(
         backbone=BackboneRecord(
-            backbone["arch"], backbone["num_classes"], backbone["head"], tuple(backbone["taps"]), backbone["state"]
+            backbone["arch"],
+            backbone["num_classes"],
+            backbone["head"],
+            tuple(backbone["taps"]),
+            backbone["state"],
+            Fit(transform.shape, features, embedding),
         ),
-        transform=Transform.from_dict(content["transform"]),
+        transform=transform,
         classes=tuple(content["classes"]),
-        predictor=_predictor_from(content),
+        predictor=predictor,
         loss=dict(content["loss"]),
         flags=Flags(**content["flags"]),
         sets=PredictionSets.from_state_dict(content["sets"]),
@@ -173,23 +195,49 @@ def _from_content(content: dict[str, Any]) -> Model:
 
 
 def _checked(model: Model) -> Model:
-    """A file that was edited by hand fails here, not in the middle of a run."""
-    import torch
-
+    """Entries that are each in order must fit together, too."""
     import uncertainty_loss as ul
 
     classes, predictor = len(model.classes), model.predictor
+    if not classes or len(set(model.classes)) != classes:
+        raise ValueError("class names are not distinct texts")
     for part in (predictor.head.linear, predictor.baseline):
         if part.weight.dim() != 2 or part.weight.shape[0] != classes or part.bias.shape != (classes,):
             raise ValueError(f"a classifier of shape {tuple(part.weight.shape)} does not fit {classes} classes")
     if predictor.head.linear.weight.shape != predictor.baseline.weight.shape:
         raise ValueError("head and baseline do not read the same features")
     ul.get_evidence_function(predictor.head.evidence)  # raises ValueError for a name that it does not know
-    if not all(isinstance(name, str) for name in model.classes) or len(set(model.classes)) != classes:
-        raise ValueError("class names are not distinct texts")
-    weights = model.backbone.state.values()
-    if not isinstance(model.backbone.arch, str) or not all(isinstance(each, torch.Tensor) for each in weights):
-        raise TypeError("the backbone has no name or no weights")
-    if math.isnan(model.flags.vacuity) or not predictor.head.temperature > 0:
-        raise ValueError("a threshold or the temperature is not a number")
+    density, familiarity = predictor.density, predictor.familiarity
+    if not len(density.means) or (density.between < 0).any():
+        raise ValueError("the density has no class means, or a variance below 0")
+    if familiarity.scores.dim() != 1 or (familiarity.scores.diff() < 0).any() or (familiarity.std <= 0).any():
+        raise ValueError("the familiarity scores are not in order, or have no spread")
+    if model.sets.lac.dim() != 1 or model.sets.lac.shape != model.sets.aps.shape:
+        raise ValueError("the scores for prediction sets are not two rows of the same length")
+    # The number was read off the weights; a file that asks for a million more asks for memory.
+    sizes = {tensor.shape[0] for tensor in model.backbone.state.values() if tensor.dim()}
+    if model.backbone.num_classes is not None and model.backbone.num_classes not in sizes:
+        raise ValueError(f"no weights are of {model.backbone.num_classes} classes")
     return model
+
+
+def _check_fit(backbone: Backbone, fit: Fit) -> None:
+    """Raise `UserError` unless blank images come out as the head and the density will read it."""
+    import torch
+    from torch import nn
+
+    again = f"'{backbone.arch}' does not fit the rest of the model file"
+    layer = None if backbone.head is None else backbone.network.get_submodule(backbone.head)
+    if layer is not None and not isinstance(layer, nn.Linear):
+        raise UserError(f"{again}: layer '{backbone.head}' is no Linear but a {type(layer).__name__}; train it again")
+    try:
+        features, embedding = backbone(torch.zeros(2, *fit.shape))
+    except UserError:
+        raise
+    except Exception as error:  # a network that is not the one of the file may raise anything
+        raise UserError(f"{again}: {error!r}; train it again") from error
+    if features.shape != (2, fit.features) or embedding.shape != (2, fit.embedding):
+        raise UserError(
+            f"{again}: it gives features {tuple(features.shape[1:])} and an embedding {tuple(embedding.shape[1:])}, "
+            f"expected {fit.features} and {fit.embedding}; train it again"
+        )

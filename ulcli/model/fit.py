@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ulcli.data.splits import stratified_parts
+from ulcli.errors import UserError
 from ulcli.model.features import Features
 from ulcli.model.linear import Linear
 from ulcli.reporting import Reporter
@@ -113,6 +114,8 @@ def fit_linear(
             if epoch - max(best_epoch, annealing) >= recipe.patience or math.isnan(loss):
                 break
         advance(recipe.epochs - epoch)
+    if not math.isfinite(best_loss):
+        raise UserError(f"{what} failed: its loss is not finite; check --reg-factor and the checkpoint")
     return Fitted(scale.restore(Linear(*best)), epoch, best_loss)
 
 

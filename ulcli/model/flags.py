@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 UNFAMILIAR, AMBIGUOUS = "unfamiliar", "ambiguous"
 
+# A threshold is the value of one validation image; scored in another batch it may come out a hair higher.
+_SLACK = 1 + 1e-6
+
 
 @dataclass(frozen=True)
 class Flags:
@@ -59,19 +62,23 @@ class Flags:
 
     def reasons(self, alpha: Tensor, vacuity: Tensor) -> list[str | None]:
         """Why each image is flagged, or None; unfamiliar goes before ambiguous."""
-        unfamiliar = (vacuity > self.vacuity).tolist()
+        unfamiliar = self.unfamiliar(vacuity).tolist()
         bound = math.inf if self.doubt is None else self.doubt
-        ambiguous = (doubts(alpha) > bound).tolist()
+        ambiguous = (doubts(alpha) > bound * _SLACK).tolist()
         return [
             UNFAMILIAR if strange else AMBIGUOUS if unclear else None
             for strange, unclear in zip(unfamiliar, ambiguous, strict=True)
         ]
 
+    def unfamiliar(self, vacuity: Tensor) -> Tensor:
+        """Which images are too unlike the training images, as a mask (N,)."""
+        return vacuity > self.vacuity * _SLACK
+
     def __str__(self) -> str:
-        parts = [f"vacuity>{self.vacuity:.4g}"]
+        parts = [f"vacuity>{self.vacuity:.4g}"] if math.isfinite(self.vacuity) else []
         if self.doubt is not None and math.isfinite(self.doubt):
             parts.append(f"confidence<{1 - self.doubt:.4g}")
-        return " or ".join(parts)
+        return " or ".join(parts) or "no threshold"
 
 
 def doubts(alpha: Tensor) -> Tensor:

@@ -29,7 +29,7 @@ class Predictions:
 
     alpha: Tensor  # (N, K)
     prior: float
-    head_alpha: Tensor  # (N, K): the head's own, whatever the evidence comes from
+    head_alpha: Tensor  # (N, K): as the loss left it, without temperature, whatever the evidence comes from
     typicality: Tensor  # (N,): share of familiar images that are at least as strange
 
 
@@ -82,14 +82,14 @@ class Predictor:
 
     def __call__(self, features: Tensor, embedding: Tensor) -> Predictions:
         """Predictions for features (N, D) and embeddings (N, E)."""
-        head_alpha = self.head.alpha(features)
+        raw = replace(self.head, temperature=1.0).alpha(features)
         signs = _signs(self.density, self.baseline, features, embedding)
         typicality = self.familiarity.typicality(self.familiarity.score(signs))
         if self.evidence_from is EvidenceFrom.HEAD:
-            return Predictions(head_alpha, self.head.prior, head_alpha, typicality)
+            return Predictions(self.head.alpha(features), self.head.prior, raw, typicality)
         count = self.familiarity.comparable_images(typicality, self.images, self.fading)
-        evidence = head_alpha.shape[1] * count[:, None] * self.head.shares(features)
-        return Predictions(1 + evidence, 1.0, head_alpha, typicality)
+        evidence = raw.shape[1] * count[:, None] * self.head.shares(features)
+        return Predictions(1 + evidence, 1.0, raw, typicality)
 
 
 def _signs(density: FeatureDensity, baseline: Linear, features: Tensor, embedding: Tensor) -> Tensor:

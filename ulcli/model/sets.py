@@ -32,7 +32,7 @@ class PredictionSets:
         """From validation predictions (N, K) and labels (N,)."""
         import uncertainty_loss as ul
 
-        # The first ones are as good a sample as any: the rows come by class, so take evenly spaced ones.
+        # Evenly spaced rows: they come by class.
         rows = range(0, len(labels), -(-len(labels) // _KEPT))
         p, y = probabilities[rows], labels[rows]
         return cls(ul.lac_scores(p, y), ul.aps_scores(p, y))

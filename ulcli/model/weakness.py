@@ -33,7 +33,7 @@ def warn_of_weakness(predictor: Predictor, features: Features, classes: tuple[st
             "strange images look familiar"
         )
     if predictor.evidence_from is EvidenceFrom.HEAD and predictor.head.evidence == "clamped_exp":
-        outputs = predictor.head.linear(sample)
+        outputs = predictor.head.linear(sample) / predictor.head.temperature
         share = float((outputs.amax(1) >= _CLAMP).double().mean())
         if share > _SATURATED:
             reporter.warn(

@@ -144,7 +144,7 @@ class WholeRising:
     """⟨e + 1⟩ · unit^p = Π_{i<p} (z + i · unit), z = (e + 1) · unit.
 
     Factors pair up, the first with the last, u for the unit: (z + i u) (z + (p - 1 - i) u) = q + i (p - 1 - i) u²,
-    q = z (z + (p - 1) u). So p = 4 takes two multiplications. An odd p has a middle factor, z + (p - 1) / 2 u, left.
+    q = z (z + (p - 1) u). So p = 4 takes two multiplications. An odd p leaves its middle factor, z + (p - 1) u / 2.
     """
 
     p: int

@@ -1,5 +1,6 @@
 """Image files on disk, in sorted order, hidden ones left out."""
 
+import errno
 import os
 from pathlib import Path
 
@@ -8,6 +9,8 @@ import pytest
 
 from ulcli.data.folders import FileSet, class_folder, class_names, plain_folder, walk_images
 from ulcli.data.images import ImageError
+from ulcli.data.imageset import relabel
+from ulcli.data.shifts import Shifted
 from ulcli.errors import UserError
 
 
@@ -26,6 +29,19 @@ def test_walk_is_sorted_and_leaves_out_what_is_hidden_or_no_image(tmp_path):
         tmp_path, "b/2.png", "b/1.JPG", "a.png", "b/c/x.tif", "a/z.bmp", ".git/x.png", "._a.png", "notes.txt", "B.png"
     )
     assert relative(walk_images(tmp_path), tmp_path) == ["B.png", "a.png", "a/z.bmp", "b/1.JPG", "b/2.png", "b/c/x.tif"]
+
+
+def test_walk_leaves_out_what_is_no_file_but_not_what_is_broken(tmp_path):
+    touch(tmp_path, "a.png", "hidden/.x")
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "link.png").symlink_to("a.png")
+    (tmp_path / "nowhere.png").symlink_to("gone.png")
+    (tmp_path / "zero.png").symlink_to("/dev/zero")
+    assert relative(walk_images(tmp_path), tmp_path) == ["a.png", "link.png", "nowhere.png"]
+
+
+def test_a_name_with_a_null_byte_has_a_digest():
+    assert FileSet("n", ["a\0.png"]).digest() == FileSet("n", ["a\0.png"]).digest()
 
 
 def test_a_path_is_shown_as_it_was_given(tmp_path, monkeypatch):
@@ -49,6 +65,21 @@ def test_a_folder_that_is_not_there(tmp_path):
         list(walk_images(tmp_path / "none"))
     with pytest.raises(UserError, match=r"cannot read folder '.*none': No such file or directory"):
         class_names(tmp_path / "none")
+
+
+def test_a_sub_folder_that_may_not_be_read_is_named(tmp_path, monkeypatch):
+    touch(tmp_path, "a/1.png", "b/2.png")
+    listed = os.scandir
+
+    def refuse(path):
+        if os.path.basename(path) == "b":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    for read in (plain_folder, lambda folder: class_folder(folder, "n")):
+        with pytest.raises(UserError, match=r"^cannot read folder '.*b': Permission denied$"):
+            read(tmp_path)
 
 
 def test_a_plain_folder(image_folder):
@@ -101,6 +132,27 @@ def test_class_folders_that_cannot_serve(tmp_path, files, message):
 def test_a_file_that_went_away(tmp_path):
     with pytest.raises(ImageError, match="no such file"):
         FileSet("n", [str(tmp_path / "a.png")]).load(0)
+
+
+def test_the_cache_key_tells_twins_apart_that_the_digest_takes_for_copies(image_folder):
+    twins = [image_folder({"a": 2, "b": 2}, name) for name in ("one", "other")]
+    for folder in twins:
+        for label, file in enumerate(sorted(folder.glob("*/*.png"))):
+            file.write_bytes(bytes([label]) * 100)
+            os.utime(file, ns=(0, 0))  # as many archives leave it
+    first, second = (class_folder(folder, "n") for folder in twins)
+    assert first.digest() == second.digest()
+    assert first.cache_key() != second.cache_key()
+    assert first.cache_key() == class_folder(twins[0], "n").cache_key()
+    for view in (lambda images: relabel(images, ("b", "a")), lambda images: Shifted(images, "blur")):
+        assert view(first).digest() == view(second).digest()
+        assert view(first).cache_key() != view(second).cache_key()
+
+
+def test_the_cache_key_of_a_moved_folder_stays(image_folder, tmp_path):
+    before = class_folder(image_folder({"a": 1, "b": 1}), "n").cache_key()
+    (tmp_path / "images").rename(tmp_path / "moved")
+    assert class_folder(tmp_path / "moved", "n").cache_key() == before
 
 
 def test_the_digest_follows_files_and_labels(image_folder):

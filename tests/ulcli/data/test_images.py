@@ -233,6 +233,30 @@ def test_what_is_not_there(tmp_path):
         read_image(tmp_path / "a\0.png")
 
 
+@pytest.mark.parametrize("name", ["pipe.png", "link.png"])
+def test_a_pipe_is_not_waited_for(tmp_path, name):
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "link.png").symlink_to("pipe.png")
+    with pytest.raises(ImageError, match=r"^not a regular file$"):
+        read_image(tmp_path / name)
+
+
+def test_a_device_is_no_image():
+    with pytest.raises(ImageError, match=r"^not a regular file$"):
+        read_image(Path("/dev/zero"))
+
+
+def test_names_that_no_file_can_have(tmp_path, picture):
+    picture().save(tmp_path / "a.png")
+    (tmp_path / "loop.png").symlink_to("loop.png")
+    with pytest.raises(ImageError, match=r"^file name too long$"):
+        read_image(tmp_path / ("x" * 5000 + ".png"))
+    with pytest.raises(ImageError, match=r"^not a directory$"):
+        read_image(tmp_path / "a.png" / "b.png")
+    with pytest.raises(ImageError, match=r"^too many levels of symbolic links$"):
+        read_image(tmp_path / "loop.png")
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_what_may_not_be_read(tmp_path, picture):
     picture().save(tmp_path / "a.png")
@@ -251,6 +275,22 @@ def black_png(width, height):
 def test_a_decompression_bomb(tmp_path):
     (tmp_path / "bomb.png").write_bytes(black_png(20_000, 10_000))
     assert (tmp_path / "bomb.png").stat().st_size < 100_000
+    with pytest.raises(ImageError, match=r"^too many pixels to decode safely$"):
+        read_image(tmp_path / "bomb.png")
+
+
+def test_the_limit_of_pixels_holds_before_any_is_decoded(tmp_path, monkeypatch):
+    monkeypatch.setattr("ulcli.data.images.MAX_PIXELS", 24 * 16)
+    (tmp_path / "a.png").write_bytes(black_png(24, 16))
+    (tmp_path / "b.png").write_bytes(black_png(25, 16))
+    assert read_image(tmp_path / "a.png").size == (24, 16)
+    monkeypatch.setattr(Image.Image, "load", lambda *_: pytest.fail("decoded"))
+    with pytest.raises(ImageError, match=r"^too many pixels to decode safely$"):
+        read_image(tmp_path / "b.png")
+
+
+def test_a_bomb_that_pillow_lets_pass(tmp_path):
+    (tmp_path / "bomb.png").write_bytes(black_png(13_300, 13_300))
     with pytest.raises(ImageError, match=r"^too many pixels to decode safely$"):
         read_image(tmp_path / "bomb.png")
 

@@ -82,6 +82,8 @@ def test_through_a_dictionary():
         ({"grayscale": True}, "expected 1 values of mean and std"),
         ({"std": (1.0, 0.0, 1.0)}, "expected a positive std"),
         ({"std": (1.0, float("nan"), 1.0)}, "expected a positive std"),
+        ({"std": (1.0, float("inf"), 1.0)}, "expected finite mean and std"),
+        ({"mean": (1.0, float("nan"), 1.0)}, "expected finite mean and std"),
         ({"interpolation": "hamming"}, "expected interpolation in .*, got 'hamming'"),
     ],
 )

@@ -49,8 +49,8 @@ def test_the_figures_of_a_row(scorer, model, digits):
         features = model.backbone.build().network[:-1](x)
     predictor = model.predictor
     outputs = predictor.head.linear(features).numpy() / predictor.head.temperature
-    head_alpha = np.exp(np.clip(outputs, -10, 10)) + 1
-    p = head_alpha / head_alpha.sum(1, keepdims=True)
+    evidence = np.exp(np.clip(outputs, -10, 10))
+    p = evidence / evidence.sum(1, keepdims=True)
     for number, row in enumerate(rows):
         comparable = predictor.images * row["typicality"] * min(row["typicality"] / predictor.fading, 1)
         own = 1 + 10 * comparable * p[number]
@@ -123,12 +123,22 @@ def test_the_set_column(scorer, model, digits, method):
         names = row["set"].split("|")
         p = torch.tensor([[row[f"p_{k}"] for k in range(10)]], dtype=torch.float64)
         mask = model.sets.classes(p, 0.95, method)[0]
-        assert names == [str(k) for k in range(10) if mask[k]]
+        strange = row["vacuity"] > model.flags.vacuity * (1 + 1e-6)  # of such an image no class is excluded
+        assert names == [str(k) for k in range(10) if mask[k] or strange]
         assert row["predicted"] in names
         held += row["label"] in names
     assert held >= 27
     every = score(scorer(sets=SetOptions(1 - 1e-9, method)), digits)
     assert every[0]["set"] == "0|1|2|3|4|5|6|7|8|9"  # more than the validation data can promise
+
+
+def test_of_an_unfamiliar_image_no_class_is_excluded(model, digits):
+    vacuity = sorted(row["vacuity"] for row in score(Scorer(model, model.backbone.build()), digits))[20]
+    strict = replace(model, flags=Flags(0.05, vacuity=vacuity))
+    rows = score(Scorer(strict, model.backbone.build(), sets=SetOptions(0.5, SetMethod.LAC)), digits)
+    assert sum(row["reason"] == "unfamiliar" for row in rows) == 9
+    for row in rows:
+        assert (row["set"] == "0|1|2|3|4|5|6|7|8|9") is (row["reason"] == "unfamiliar")
 
 
 def test_a_row_without_figures_has_an_empty_set(scorer, tmp_path):

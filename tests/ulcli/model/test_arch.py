@@ -39,9 +39,60 @@ def needs(width):
 def number():
     return 3
 
+def required(*, num_classes):
+    return nn.Sequential(nn.Flatten(), nn.Linear(12, num_classes))
+
+def keywords(**options):
+    return sized(**options)
+
+def boom():
+    raise RuntimeError("no\\nweights")
+
+def type_error():
+    return len(3)
+
+def leave():
+    raise SystemExit(0)
+
+class NoNetwork:
+    pass
+
 partial = functools.partial(needs, 12)
 join = "".join
 constant = 3
+"""
+
+
+TOOL = """
+from __future__ import annotations
+from typing import TYPE_CHECKING
+import called
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+def main():
+    called.times += 1
+
+def text() -> str:
+    called.times += 1
+
+class Main:
+    def __init__(self):
+        called.times += 1
+
+def short() -> nn.Module:
+    return make()
+
+def long() -> torch.nn.Module:
+    return make()
+
+def sequence() -> nn.Sequential:
+    return make()
+
+def make():
+    import torch
+    return torch.nn.Linear(12, 3)
 """
 
 
@@ -50,11 +101,14 @@ def here(tmp_path, monkeypatch):
     """A working directory with the user's own module in it, which nothing has imported yet."""
     (tmp_path / "own_networks.py").write_text(FACTORIES)
     (tmp_path / "own_broken.py").write_text("raise RuntimeError('no licence')\n")
+    (tmp_path / "own_exit.py").write_text("raise SystemExit(0)\n")
+    (tmp_path / "own_tool.py").write_text(TOOL)
+    (tmp_path / "called.py").write_text("times = 0\n")
     (tmp_path / "own_needy.py").write_text("import not_installed_anywhere\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry not in ("", str(tmp_path))])
     yield tmp_path
-    for name in ("own_networks", "own_broken", "own_needy"):
+    for name in ("own_networks", "own_broken", "own_needy", "own_exit", "own_tool", "called"):
         sys.modules.pop(name, None)
 
 
@@ -70,7 +124,35 @@ def test_a_class_count_where_the_factory_takes_one(here):
     assert build_network("own_networks:sized", 7)[1].out_features == 7
     assert accepts_class_count("own_networks:sized")
     assert not accepts_class_count("own_networks:fixed")
+    assert accepts_class_count("own_networks:keywords")
     assert accepts_class_count("resnet18")
+
+
+@pytest.mark.parametrize("name", ["short", "long", "sequence"])
+def test_a_function_that_says_what_it_gives_need_not_import_torch(here, name):
+    assert isinstance(build_network(f"own_tool:{name}"), nn.Linear)
+
+
+@pytest.mark.parametrize("name", ["main", "text", "Main"])
+def test_what_does_not_look_like_a_network_is_not_called(here, name):
+    with pytest.raises(UserError, match=f"'own_tool:{name}' does not look like a network and is not called"):
+        build_network(f"own_tool:{name}")
+    assert sys.modules["called"].times == 0
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["_pytest.config:main", "pip._internal.cli.main:main", "torch.utils.collect_env:main", "torch:get_num_threads"],
+)
+def test_mains_of_installed_tools_are_not_called(name):
+    pytest.importorskip(name.partition(":")[0])
+    with pytest.raises(UserError, match=r"does not look like a network|is not a function or class that"):
+        build_network(name)
+
+
+def test_networks_of_installed_libraries():
+    assert isinstance(build_network("torchvision.models.squeezenet:squeezenet1_1"), nn.Module)
+    assert isinstance(build_network("torch.nn.modules.linear:Identity"), nn.Module)
 
 
 @pytest.mark.parametrize(
@@ -89,7 +171,14 @@ def test_a_class_count_where_the_factory_takes_one(here):
         ("os:abort", "'os:abort' is part of Python, not a network"),
         ("os.path:exists", "is part of Python, not a network"),
         ("subprocess:call", "is part of Python, not a network"),
-        (":net", "importing '' for --arch :net failed"),
+        (":net", "':net' names no network; expected package.module:factory"),
+        (".own_networks:fixed", "'.own_networks:fixed' names no network; expected package.module:factory"),
+        ("own_networks:", "'own_networks:' names no network; expected package.module:factory"),
+        ("own_networks:boom", r"calling 'own_networks:boom' failed: RuntimeError\('no\\nweights'\)"),
+        ("own_networks:type_error", r"calling 'own_networks:type_error' failed: TypeError\(.*has no len"),
+        ("own_networks:leave", r"calling 'own_networks:leave' failed: SystemExit\(0\)"),
+        ("own_networks:NoNetwork", "'own_networks:NoNetwork' does not look like a network"),
+        ("own_exit:net", r"importing 'own_exit' for --arch own_exit:net failed: SystemExit\(0\)"),
     ],
 )
 def test_factories_that_cannot_serve(here, name, message):
@@ -118,8 +207,11 @@ def test_a_state_dict_with_its_own_class_count():
 
 def test_an_own_network_with_its_own_class_count(here):
     state = build_network("own_networks:sized", 7).state_dict()
-    network, num_classes = network_for("own_networks:sized", state)
-    assert (network[1].out_features, num_classes) == (7, 7)
+    for name in ("sized", "required", "keywords"):
+        network, num_classes = network_for(f"own_networks:{name}", state)
+        assert (network[1].out_features, num_classes) == (7, 7)
+    two = build_network("own_networks:sized", 2).state_dict()
+    assert network_for("own_networks:required", two)[1] == 2
     with pytest.raises(UserError, match=r"2 of another shape \(first: '1.weight' is \(7, 12\), expected \(3, 12\)\)"):
         network_for("own_networks:fixed", state)
 

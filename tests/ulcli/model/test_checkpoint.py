@@ -27,6 +27,8 @@ def prefixed(prefix):
         prefixed("module."),
         prefixed("_orig_mod."),
         prefixed("module._orig_mod."),
+        prefixed("_orig_mod.module."),
+        prefixed("_orig_mod.module._orig_mod."),
         {"state_dict": prefixed("module.")},
         {**STATE, "_extra_state": {"version": 1}, "_metadata": None},
     ],

@@ -1,5 +1,7 @@
 """The one pass of every image through the frozen network, and the cache that spares it."""
 
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -68,7 +70,7 @@ def test_for_a_density_the_embeddings_become_moments(image_folder, backbone, rec
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-3)
     seen = backbone.network.seen
     again = extract(images, recorder, for_density=True)
-    assert backbone.network.seen == seen  # from the cache
+    assert backbone.network.seen == seen + 1  # from the cache, but for the probe of the network's code
     for name, tensor in streamed.moments.state_dict().items():
         assert torch.equal(again.moments.state_dict()[name], tensor)
 
@@ -130,7 +132,7 @@ def test_the_second_pass_comes_from_the_cache(image_folder, backbone, recorder, 
     extract = Extractor(backbone, TRANSFORM, cache=FeatureCache(tmp_path / "cache"))
     first = extract(class_folder(folder, "toy"), recorder)
     second = extract(class_folder(folder, "toy"), recorder)
-    assert backbone.network.seen == 4
+    assert backbone.network.seen == 4 + 2  # each call sends one probe
     assert torch.equal(first.values, second.values)
     assert torch.equal(first.labels, second.labels)
     assert first.errors == second.errors
@@ -142,20 +144,32 @@ def test_another_network_transform_or_set_is_another_entry(image_folder, backbon
     images = class_folder(folder, "toy")
     Extractor(backbone, TRANSFORM, cache=cache)(images, recorder)
     Extractor(backbone, Transform(9, 8, (0.5,) * 3, (0.25,) * 3), cache=cache)(images, recorder)
-    assert backbone.network.seen == 10
+    assert backbone.network.seen == 10 + 2
     Extractor(backbone, TRANSFORM, cache=cache)(class_folder(image_folder({"a": 1, "b": 1}, "more"), "toy"), recorder)
-    assert backbone.network.seen == 12
+    assert backbone.network.seen == 12 + 3
     with torch.no_grad():
         backbone.network.body[0].bias += 1e-3
     Extractor(backbone, TRANSFORM, cache=cache)(images, recorder)
-    assert backbone.network.seen == 17
+    assert backbone.network.seen == 17 + 4
+
+
+def test_another_folder_of_the_same_names_sizes_and_times_has_its_own_features(
+    image_folder, backbone, recorder, tmp_path, picture
+):
+    extract, values = Extractor(backbone, TRANSFORM, cache=FeatureCache(tmp_path / "cache")), []
+    for seed, name in enumerate(("one", "other")):
+        folder = image_folder({"a": 1}, name)
+        picture(seed=seed).save(folder / "a" / "000.png", compress_level=0)
+        os.utime(folder / "a" / "000.png", ns=(0, 0))
+        values.append(extract(plain_folder(folder), recorder).values)
+    assert not torch.equal(*values)
 
 
 def test_batch_size_and_workers_are_not_part_of_the_key(image_folder, backbone, recorder, tmp_path):
     images, cache = class_folder(image_folder({"a": 3, "b": 2}), "toy"), FeatureCache(tmp_path / "cache")
     Extractor(backbone, TRANSFORM, batch_size=2, workers=1, cache=cache)(images, recorder)
     Extractor(backbone, TRANSFORM, batch_size=5, workers=3, cache=cache)(images, recorder)
-    assert backbone.network.seen == 5
+    assert backbone.network.seen == 5 + 2
 
 
 def test_a_cache_that_cannot_be_written_warns_and_the_work_goes_on(image_folder, backbone, recorder, tmp_path):
@@ -164,3 +178,11 @@ def test_a_cache_that_cannot_be_written_warns_and_the_work_goes_on(image_folder,
     assert len(extract(class_folder(image_folder({"a": 2}), "toy"), recorder)) == 2
     assert len(recorder.warnings) == 1
     assert "features are not cached" in recorder.warnings[0]
+
+
+def test_changed_code_is_another_entry(image_folder, backbone, recorder, tmp_path):
+    images, cache = class_folder(image_folder({"a": 3, "b": 2}), "toy"), FeatureCache(tmp_path / "cache")
+    before = Extractor(backbone, TRANSFORM, cache=cache)(images, recorder)
+    backbone.network.body[1] = nn.Tanh()  # the same weights do something else
+    after = Extractor(backbone, TRANSFORM, cache=cache)(images, recorder)
+    assert not torch.equal(before.values, after.values)

@@ -114,3 +114,9 @@ def test_unfamiliar_goes_before_ambiguous():
 def test_doubts():
     alpha = torch.tensor([[1.0, 3, 4], [1e18, 1, 2], [5, 5, 5]], dtype=torch.float64)
     np.testing.assert_allclose(doubts(alpha), [0.5, 3e-18, 2 / 3], rtol=1e-12)
+
+
+def test_rounding_does_not_flag_the_image_that_set_the_threshold():
+    flags = Flags(0.05, vacuity=0.25)
+    vacuity = torch.tensor([0.25, 0.25 * (1 + 1e-12), 0.25 * (1 + 1e-5)], dtype=torch.float64)
+    assert flags.unfamiliar(vacuity).tolist() == [False, False, True]

@@ -1,10 +1,11 @@
-"""alpha = evidence(linear(features) / temperature) + prior."""
+"""evidence(linear(features) / temperature): Dirichlet parameters, shares, and the temperature that suits."""
 
 import numpy as np
 import pytest
 import torch
 from scipy import optimize
 
+import uncertainty_loss as ul
 from ulcli.model.head import Head
 from ulcli.model.linear import Linear
 
@@ -31,9 +32,26 @@ def identity_head(prior, classes=4):
     return Head(Linear(torch.eye(classes), torch.zeros(classes)), "clamped_exp", prior)
 
 
+def test_shares_of_the_evidence():
+    head = Head(Linear(torch.randn(3, 5), torch.randn(3)), "softplus", 1.0, temperature=2.5)
+    x = 4 * torch.randn(50, 5)
+    evidence = np.logaddexp(0, head.linear(x).numpy() / 2.5)
+    np.testing.assert_allclose(head.shares(x), evidence / evidence.sum(1, keepdims=True), rtol=1e-6)
+    np.testing.assert_allclose(head.alpha(x), evidence + 1, rtol=1e-12)
+
+
+def test_no_evidence_at_all_is_shared_evenly():
+    head = Head(Linear(-torch.ones(4, 2), torch.zeros(4)), "relu", 1.0)
+    np.testing.assert_allclose(head.shares(torch.ones(3, 2)), 0.25)
+
+
+def of_alpha(x):
+    return lambda head: ul.expected_probability(head.alpha(x))
+
+
 @pytest.mark.parametrize("prior", [1.0, 0.1])
 @pytest.mark.parametrize("sharpness", [0.5, 1.0, 2.5])
-def test_the_temperature_minimises_the_likelihood(prior, sharpness):
+def test_the_temperature_maximises_the_likelihood(prior, sharpness):
     x, y = problem(sharpness=sharpness)
     outputs, labels = x.double().numpy(), y.numpy()
 
@@ -43,7 +61,7 @@ def test_the_temperature_minimises_the_likelihood(prior, sharpness):
 
     best = optimize.minimize_scalar(nll, bounds=(np.log(1 / 16), np.log(16)), method="bounded", options={"xatol": 1e-8})
     scan = min(map(nll, np.linspace(np.log(1 / 16), np.log(16), 2000)))
-    head = identity_head(prior).calibrated(x, y)
+    head = identity_head(prior).calibrated(x, y, of_alpha(x))
     assert nll(np.log(head.temperature)) <= min(best.fun, scan) + 1e-8
     if best.fun <= scan:
         assert head.temperature == pytest.approx(np.exp(best.x), rel=1e-3)
@@ -52,7 +70,7 @@ def test_the_temperature_minimises_the_likelihood(prior, sharpness):
 def test_calibration_keeps_the_classes():
     x, y = problem(sharpness=3)
     before = identity_head(1.0)
-    after = before.calibrated(x, y)
+    after = before.calibrated(x, y, of_alpha(x))
     assert after.temperature > 1.5
     x = x[x.amax(1) < 10]  # beyond the clamp a temperature can tell apart what was alike
     assert torch.equal(after.alpha(x).argmax(1), before.alpha(x).argmax(1))
@@ -62,7 +80,7 @@ def test_calibration_keeps_the_classes():
 def test_nothing_wrong_says_nothing_of_the_temperature():
     x, _ = problem()
     head = identity_head(1.0)
-    assert head.calibrated(x, x.argmax(1)).temperature == 1
+    assert head.calibrated(x, x.argmax(1), of_alpha(x)).temperature == 1
     one_wrong = x.argmax(1)
     one_wrong[0] = x[0].argmin()
-    assert head.calibrated(x, one_wrong).temperature != 1
+    assert head.calibrated(x, one_wrong, of_alpha(x)).temperature != 1

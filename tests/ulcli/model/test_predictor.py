@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from scipy import stats
+from scipy import optimize, stats
 
 import uncertainty_loss as ul
 from ulcli.errors import UserError
@@ -42,11 +42,13 @@ def test_evidence_is_a_count_of_comparable_images(classes):
     features, embedding, _, _ = world(classes, 300, seed=2)
     got = predictor(features, embedding)
     t = got.typicality.numpy()
-    m = 2000 * t * np.minimum(t / FADING, 1)
-    p = got.head_alpha.numpy() / got.head_alpha.numpy().sum(1, keepdims=True)
+    m = np.maximum(2000 * t * np.minimum(t / FADING, 1), 1e-9)
+    outputs = predictor.head.linear(features).numpy() / predictor.head.temperature
+    evidence = np.exp(np.clip(outputs, -10, 10))
+    p = evidence / evidence.sum(1, keepdims=True)
     assert got.alpha.dtype == torch.float64
     assert got.prior == 1
-    np.testing.assert_allclose(got.alpha, 1 + classes * m[:, None] * p, rtol=1e-12)
+    np.testing.assert_allclose(got.alpha, 1 + classes * m[:, None] * p, rtol=1e-9)
     np.testing.assert_allclose(ul.vacuity(got.alpha), 1 / (1 + m), rtol=1e-12)
 
 
@@ -77,16 +79,17 @@ def test_familiar_input_keeps_the_probabilities_of_the_calibrated_head():
     features, embedding, labels, _ = world(5, 2000, seed=3)
     got = predictor(features, embedding)
     p = got.alpha / got.alpha.sum(1, keepdim=True)
-    head = ul.expected_probability(got.head_alpha)
+    head = predictor.head.shares(features)
     assert (p - head).abs().amax(1).le(ul.vacuity(got.alpha) + 1e-12).all()  # off by no more than 1 / (1 + m)
     familiar = got.typicality > 0.2
     assert (p - head)[familiar].abs().max() < 1 / (0.2 * 2000)
     assert torch.equal(p[familiar].argmax(1), head[familiar].argmax(1))
 
-    def nll(alpha):
-        return -float(ul.expected_probability(alpha)[familiar].gather(1, labels[familiar, None]).log().mean())
+    def nll(head):
+        alpha = replace(predictor, head=head)(features, embedding).alpha
+        return -float(ul.expected_probability(alpha).gather(1, labels[:, None]).log().mean())
 
-    assert nll(got.alpha) < nll(replace(predictor.head, temperature=1.0).alpha(features)) - 0.01
+    assert nll(predictor.head) < nll(replace(predictor.head, temperature=1.0)) - 0.01
 
 
 def test_far_input_goes_to_the_uniform_dirichlet():
@@ -98,11 +101,18 @@ def test_far_input_goes_to_the_uniform_dirichlet():
     assert ul.vacuity(got.head_alpha).max() < 0.5  # what the head alone believes
 
 
-def test_validation_data_set_the_temperature():
-    predictor = fit()
-    x, _, y, _ = world(5, 400, seed=1)
-    assert predictor.head.temperature != 1
-    assert predictor.head.temperature == replace(predictor.head, temperature=1.0).calibrated(x, y).temperature
+@pytest.mark.parametrize("source", EvidenceFrom)
+def test_the_temperature_suits_the_probabilities_that_are_shown(source):
+    predictor = fit(evidence_from=source)
+    x, e, y, _ = world(5, 400, seed=1)
+
+    def nll(log_temperature):
+        shown = replace(predictor, head=replace(predictor.head, temperature=float(np.exp(log_temperature))))(x, e).alpha
+        alpha, labels = shown.numpy(), y.numpy()
+        return -np.mean(np.log(alpha[np.arange(400), labels] / alpha.sum(1)))
+
+    best = optimize.minimize_scalar(nll, bounds=(np.log(1 / 16), np.log(16)), method="bounded", options={"xatol": 1e-7})
+    assert nll(np.log(predictor.head.temperature)) <= best.fun + 1e-8
     assert predictor.images == 2000
 
 
@@ -110,8 +120,11 @@ def test_evidence_from_the_head():
     density, head = fit(), fit(evidence_from=EvidenceFrom.HEAD)
     features, embedding, _, _ = world(5, 50, seed=2)
     one, other = density(features, embedding), head(features, embedding)
-    assert torch.equal(other.alpha, other.head_alpha)
-    assert torch.equal(one.head_alpha, other.head_alpha)
+    raw = replace(density.head, temperature=1.0).alpha(features)
+    assert head.head.temperature != 1.0
+    assert torch.equal(other.alpha, head.head.alpha(features))
+    assert torch.equal(other.head_alpha, raw)
+    assert torch.equal(one.head_alpha, raw)
     assert torch.equal(one.typicality, other.typicality)
     assert other.prior == head.head.prior
 
