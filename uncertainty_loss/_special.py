@@ -21,27 +21,26 @@ from torch import Tensor
 from uncertainty_loss._checks import can_look
 from uncertainty_loss._terms import apply, elementwise
 
-# Row n holds R_n, constant term first: μ⁽ⁿ⁾(a) = (-1)ⁿ tⁿ⁺¹ R_n(t), t = 1/a in (0, 1]. Chebyshev series of
-# 60-digit values, cut where the error is below the dtype's own: 3e-7 for R_3, which is a fifth of ψ″ at most,
-# and 2e-13.
+# Row n holds R_n, constant term first: μ⁽ⁿ⁾(a) = (-1)ⁿ tⁿ⁺¹ R_n(t), t = 1/a in (0, 1]. Chebyshev series of 60-digit
+# values, cut where the error no longer shows in what is made of them: 3e-6 at most (of R_2, a tenth of ψ′), and 2e-13.
 # fmt: off
 _REMAINDER = {
     torch.float32: (
         (
-            0.08333333419, -1.822395576e-7, -0.002772524576, -5.343459392e-5, 0.001049638091,
-            -0.0006336787229, 0.0001383177419,
+            0.08333333419, -1.822395576e-7, -0.002772524576, -5.343459392e-5, 0.001049638091, -0.0006336787229,
+            0.0001383177419,
         ),
         (
-            0.08333331153, 1.538743619e-6, -0.008342950032, -9.193212067e-5, 0.004987177052,
-            -0.003546859232, 0.0008754194274,
+            0.08333331153, 1.538743619e-6, -0.008342950032, -9.193212067e-5, 0.004987177052, -0.003546859232,
+            0.0008754194274,
         ),
         (
-            0.1666663372, 2.862480979e-5, -0.03369191451, 0.001076888448, 0.0266304572,
-            -0.02160857851, 0.00583265138,
+            0.1666663372, 2.862480979e-5, -0.03369191451, 0.001076888448, 0.0266304572, -0.02160857851,
+            0.00583265138,
         ),
         (
-            0.5000002125, -4.212053893e-5, -0.1653305128, -0.01605188723, 0.2614191362,
-            -0.2985449361, 0.1552894335, -0.0326257688,
+            0.5000002125, -4.212053893e-5, -0.1653305128, -0.01605188723, 0.2614191362, -0.2985449361,
+            0.1552894335, -0.0326257688,
         ),
     ),
     torch.float64: (
@@ -88,11 +87,11 @@ _REMAINDER = {
     ),
 }
 
-# The same kind of series for Z in excess(e) = -½ (log(1 + e) + s) + s² Z(t), t = 1 / (1 + e), s = 1 - t.
+# The same kind of series for Z in Excess()(e) = -½ (log(1 + e) + s) + s² Z(t), t = 1 / (1 + e), s = 1 - t.
 _UNIT = {
     torch.float32: (
-        0.08106142164, -0.004539432188, -0.006880325665, 0.002360150499, 0.001901103459,
-        -0.002004950552, 0.0005691096168,
+        0.08106142164, -0.004539432188, -0.006880325665, 0.002360150499, 0.001901103459, -0.002004950552,
+        0.0005691096168,
     ),
     torch.float64: (
         0.0810614667953271292, -0.00454373307588074307, -0.00681559963636380183,
@@ -103,6 +102,24 @@ _UNIT = {
         0.346851745833879853, -0.215848632058278014, 0.0997576703298280468,
         -0.0327539896034962682, 0.00705029035612899361, -0.000846819468103979121,
         0.0000369397243936449475,
+    ),
+}
+
+# And for W in (½ e² ψ′(1 + e))′ = s W(t).
+_INFORMATION = {
+    torch.float32: (
+        0.5000000956, 0.4999832691, 0.4171547861, 0.2444485998, 0.08190717903, -0.1855731998,
+        0.1197366846, -0.0371957746, 0.004472382704,
+    ),
+    torch.float64: (
+        0.499999999999990239, 0.500000000009783931, 0.416666665032426523,
+        0.250000108688977674, 0.0499961637565250113, -0.083250322984290264,
+        -0.0607227434864838418, 0.0955298998839670353, 0.02626565462393603,
+        0.347305423856413382, -2.37735866528821271, 6.51096705614367537,
+        -11.1627936627667534, 13.2221527833491114, -10.7775172039633899,
+        5.30248625488689633, -0.383195708133432194, -1.70640229282630298,
+        1.48310317439456783, -0.64658272278642403, 0.154426498019798179,
+        -0.0161422935625575531,
     ),
 }
 # fmt: on
@@ -187,6 +204,31 @@ def tetragamma(a: Tensor) -> Tensor:
     return binet(a, 3) - t.square() * (1 + t)
 
 
+def trigamma_difference(a: Tensor, gap: Tensor) -> Tensor:
+    """ψ′(a) - ψ′(a + gap) for a ≥ 1 and a + gap ≥ 1, without cancellation for a small gap.
+
+    Example:
+        >>> trigamma_difference(torch.tensor(1e7), torch.tensor(1.0))
+        tensor(1.0000e-14)
+    """
+    t, w = a.reciprocal(), (a + gap).reciprocal()
+    return gap * t * w * (1 + (t + w) / 2) + (binet(a, 2) - binet(a + gap, 2))
+
+
+def information_slope(evidence: Tensor) -> Tensor:
+    """The derivative of ½ e² ψ′(1 + e), which goes from 0 to ½.
+
+    Example:
+        >>> information_slope(torch.tensor([0.0, 1e6]))
+        tensor([0.0000, 0.5000])
+    """
+    a = evidence + 1
+    if torch.is_grad_enabled():
+        return evidence * (trigamma(a) + evidence / 2 * tetragamma(a))
+    t = a.reciprocal_()
+    return _polynomial(_INFORMATION[t.dtype], t).mul_(t).mul_(evidence)
+
+
 def digamma_difference(a: Tensor, gap: Tensor) -> Tensor:
     """ψ(a + gap) - ψ(a) for a > 0 and gap ≥ 0, without cancellation.
 
@@ -230,43 +272,55 @@ class Excess:
     prior: float = 1.0
     base: float = 1.0
 
+    @property
+    def absent(self) -> float:
+        return self.base - self.prior
+
     def __call__(self, evidence: Tensor, large: Tensor) -> Tensor:
-        """(N, C, ...) with flags (N, 1, ...), 1 or 0; a good choice is total evidence > Σ β."""
+        """(N, C, ...) with flags (N, 1, ...), 1 or 0."""
         return elementwise(self, evidence, large)
 
+    def large(self, rest: Tensor, classes: int) -> Tensor:
+        """The flags, for total evidence (N, 1, ...)."""
+        return (rest > classes * self.base).to(rest.dtype)
+
+    def rows(self, x: Tensor, rest: Tensor) -> tuple[Tensor, ...]:
+        return (self.large(rest, x.shape[1]),)
+
     def value(self, x: Tensor, *rows: Tensor) -> Tensor:
-        evidence = x
-        prior, base = self.prior, self.base
-        if prior == base == 1:
-            return _unit_excess(evidence)
-        x, a = evidence + (prior - base), evidence + prior
-        logarithm = _log_ratio(evidence, a, prior, base)
-        if prior < 1:
+        if self.prior == self.base == 1:
+            return _unit_excess(x)
+        base = self.base
+        gain, a = x + (self.prior - base), x + self.prior
+        logarithm = _log_ratio(x, a, self.prior, base)
+        if self.prior < 1:
             # One step of the recurrence of Γ: the series below want an argument of at least 1.
-            value = logarithm - x / a
+            value = logarithm - gain / a
             base, a = base + 1, a + 1
-            value = value - (base - 0.5) * torch.log1p(x / base)
+            value = value - (base - 0.5) * torch.log1p(gain / base)
         else:
             value = -(base - 0.5) * logarithm
         start = torch.full((), base, dtype=a.dtype, device=a.device)
-        return value - x / (2 * a) + x * binet(a, 1) + (binet(start) - binet(a))
+        return value - gain / (2 * a) + gain * binet(a, 1) + (binet(start) - binet(a))
 
-    def slope(self, x: Tensor, *rows: Tensor) -> Tensor:
-        """(a - b) ψ′(a), less 1 where large."""
-        evidence, (large,) = x, rows
-        prior, base = self.prior, self.base
-        x = evidence if prior == base else evidence + (prior - base)
-        a = evidence + prior
+    def pull(self, x: Tensor, grad: Tensor, *rows: Tensor) -> Tensor:
+        # The slope is (a - b) ψ′(a), less 1 where large.
+        (large,) = rows
+        base = self.base
+        gain = x if self.prior == base else x + (self.prior - base)
+        a = x + self.prior
         step = None
-        if prior < 1:
-            step = x / a.square()
+        if self.prior < 1:
+            step = gain / a.square()
             base, a = base + 1, a + 1
         t = a.reciprocal()
-        direct = (t * 0.5).add_(1).mul_(x).mul_(1 - large)
-        # What is left of direct after t · direct - 1, worked out on paper.
-        reduced = (t * (-base / 2)).add_(0.5 - base).mul_(large)
-        slope = direct.add_(reduced).mul_(t).add_(binet(a, 2).mul_(x))
-        return slope if step is None else slope.add_(step)
+        share = gain * t
+        # share = 1 - base · t, and its 1 is the one to take off.
+        slope = (share * (1 - large)).sub_((t * base).mul_(large))
+        slope.add_(share.mul(t).mul_(0.5)).add_(binet(a, 2).mul_(gain))
+        if step is not None:
+            slope.add_(step)
+        return slope.mul_(grad)
 
 
 def _unit_excess(evidence: Tensor) -> Tensor:

@@ -1,8 +1,7 @@
 """Targets, weights and reductions, by the rules of `torch.nn.functional.cross_entropy`.
 
-A Dirichlet loss sees the classes in two parts: the true class, and all others. `split_by_target` makes the
-parts; a loss is then one formula of `own`, `rest` and sums over `others`, whatever kind of target came. Such
-a formula gives one value for each row of the batch and each candidate for the true class, shape (N, M, ...):
+A loss is one formula for a candidate for the true class and all other classes (see `_formula`), whatever kind of target
+came. It gives one value for each row of the batch and each candidate, shape (N, M, ...):
 
 - class indices: M = 1, the candidate is the target.
 - class probabilities: M = C, and the loss is the expectation Σ_c t_c L_c over the candidates. This is what
@@ -11,13 +10,11 @@ a formula gives one value for each row of the batch and each candidate for the t
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from uncertainty_loss._checks import can_look, check_reduction, check_target, checked_evidence
-from uncertainty_loss._terms import Term, apply, elementwise, in_blocks, put, summed_without
+from uncertainty_loss._terms import Term, elementwise, leave_one_out, put, sums
 
 
 class Split:
@@ -25,29 +22,18 @@ class Split:
 
     Attributes:
         evidence: All of it, (N, C, ...).
-        own: Evidence of the candidate, (N, M, ...).
-        rest: Evidence of all other classes together, (N, M, ...), summed without the candidate ever in it.
-        classes: C.
         batched: Whether the caller's tensors have the N dimension.
     """
 
     evidence: Tensor
-    own: Tensor
-    rest: Tensor
     batched: bool
 
     @property
     def classes(self) -> int:
         return self.evidence.shape[1]
 
-    def others(self, term: Term, *rows: Tensor, at_zero: Tensor | float = 0.0) -> Tensor:
-        """Σ over all classes but the candidate of a term of their evidence, (N, M, ...).
-
-        Args:
-            term: See `_terms`.
-            rows: Constants of the term, (N, 1, ...).
-            at_zero: Its value where there is no evidence.
-        """
+    def sums(self, *terms: Term) -> tuple[Tensor, ...]:
+        """Evidence of the candidate, of all others, and the sums of the terms over the others; (N, M, ...) each."""
         raise NotImplementedError
 
     def expect(self, losses: Tensor) -> Tensor:
@@ -80,14 +66,12 @@ class IndexSplit(Split):
         self.valid = None if nothing_to_ignore else valid
         self.evidence = evidence
         self.index = (target if nothing_to_ignore else target.where(valid, 0)).unsqueeze(1)
-        self.own, self.rest = apply(_OwnAndRest, evidence, self.index)
         self.weight = None
         if weight is not None:
             self.weight = weight.to(evidence.dtype)[self.index.squeeze(1)]
 
-    def others(self, term: Term, *rows: Tensor, at_zero: Tensor | float = 0.0) -> Tensor:
-        total = summed_without(self.index, term, self.evidence, *rows)
-        return total - at_zero if isinstance(at_zero, Tensor) or at_zero != 0 else total
+    def sums(self, *terms: Term) -> tuple[Tensor, ...]:
+        return sums(terms, self.evidence, self.index).chunk(2 + len(terms), 1)
 
     def expect(self, losses: Tensor) -> Tensor:
         losses = losses.squeeze(1)
@@ -97,35 +81,13 @@ class IndexSplit(Split):
 
     def normalizer(self) -> Tensor | int:
         if self.weight is None:
-            return self.own.numel() if self.valid is None else self.valid.sum()
+            return self.index.numel() if self.valid is None else self.valid.sum()
         return (self.weight if self.valid is None else self.weight.where(self.valid, 0.0)).sum()
 
     def one_hot(self, label_smoothing: float) -> Tensor:
         """The targets as smoothed probabilities, (N, C, ...), zero where ignored."""
         probabilities = _smooth(put(torch.zeros_like(self.evidence), self.index, 1.0), label_smoothing)
         return probabilities if self.valid is None else probabilities.where(self.valid.unsqueeze(1), 0.0)
-
-
-class _OwnAndRest(torch.autograd.Function):
-    """Evidence of the true class, and the sum of all other evidence; (N, 1, ...) each."""
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(evidence: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
-        rest = in_blocks(lambda x, index: put(x, index, 0.0).sum(1, keepdim=True), evidence, index)
-        return evidence.gather(1, index), rest
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: tuple[Tensor, ...]) -> None:
-        evidence, index = inputs
-        ctx.shape = evidence.shape
-        ctx.save_for_backward(index)
-
-    @staticmethod
-    def backward(ctx: Any, grad_own: Tensor, grad_rest: Tensor) -> tuple[Tensor, None]:
-        (index,) = ctx.saved_tensors
-        return put(grad_rest.expand(ctx.shape), index, grad_own), None
 
 
 class ProbabilitySplit(Split):
@@ -135,15 +97,18 @@ class ProbabilitySplit(Split):
         self, evidence: Tensor, probabilities: Tensor, weight: Tensor | None, normalizer: Tensor | int
     ) -> None:
         self.dtype = evidence.dtype
-        self.evidence = self.own = widened(evidence)
-        self.rest = leave_one_out(self.evidence)
+        self.evidence = widened(evidence)
         self.probabilities = widened(probabilities)
         if weight is not None:
             self.probabilities = self.probabilities * weight.view(-1, *[1] * (evidence.ndim - 2))
         self._normalizer = normalizer
 
-    def others(self, term: Term, *rows: Tensor, at_zero: Tensor | float = 0.0) -> Tensor:
-        return leave_one_out(elementwise(term, self.evidence, *rows))
+    def sums(self, *terms: Term) -> tuple[Tensor, ...]:
+        rest = leave_one_out(self.evidence)
+        with torch.no_grad():
+            rows = [term.rows(self.evidence, rest.amax(1, keepdim=True)) for term in terms]
+        values = (elementwise(term, self.evidence, *row) for term, row in zip(terms, rows, strict=True))
+        return self.evidence, rest, *(leave_one_out(value) for value in values)
 
     def expect(self, losses: Tensor) -> Tensor:
         return (self.probabilities * losses).sum(1).to(self.dtype)
@@ -155,24 +120,6 @@ class ProbabilitySplit(Split):
 def widened(x: Tensor) -> Tensor:
     """x in double, where the device has it."""
     return x if x.device.type == "mps" else x.double()
-
-
-def leave_one_out(x: Tensor) -> Tensor:
-    """Σ_{j≠k} x_j for every k of dimension 1, x ≥ 0, precise even where x_k is nearly the whole sum.
-
-    Example:
-        >>> leave_one_out(torch.tensor([[1e9, 1.0, 2.0]]))
-        tensor([[3.0000e+00, 1.0000e+09, 1.0000e+09]])
-    """
-    if x.dtype == torch.float32 and x.device.type != "mps":
-        # total - x_k, with a total of twice the digits in two parts: the first difference is exact for an x_k that
-        # is nearly all, and then the second part is what counts.
-        total = x.sum(1, keepdim=True, dtype=torch.float64)
-        high = total.float()
-        return (high - x).add_((total - high).float())
-    # (largest - x_k) + what is left without the largest: both are ≥ 0, so nothing cancels.
-    largest, where = x.max(dim=1, keepdim=True)
-    return (largest - x) + put(x, where, 0.0).sum(1, keepdim=True)
 
 
 def split_by_target(

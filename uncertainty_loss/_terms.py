@@ -1,10 +1,7 @@
-"""Sums over the classes of a function of each class's evidence, with a slope that is known in closed form.
+"""Sums over the classes of functions of each class's evidence, with slopes in closed form.
 
-A term has `value(x, *rows)` and `slope(x, *rows)`, element-wise in x of shape (N, C, ...); rows are constants of shape
-(N, 1, ...). Its slope is written in differentiable operations, so that second derivatives come for free.
-
-Torch would run through the whole batch once an operation. Here a processor takes a few rows at a time through the
-whole formula: they stay in its cache, and no temporary is ever as large as the batch.
+Torch would run the whole batch through one operation after the other. Here a processor takes a few rows at a time
+through all of a loss: they stay in its cache, and no temporary is ever as large as the batch.
 """
 
 from __future__ import annotations
@@ -17,67 +14,52 @@ from torch import Tensor
 
 from uncertainty_loss._checks import can_look
 
-# Elements that go through a formula together: several temporaries of this size fit into a core's cache.
+# Elements that go through together: several temporaries of this size fit into a core's cache.
 _BLOCK = 1 << 16
 
 
 class Term(Protocol):
-    """A function of a class's evidence."""
+    """A function of a class's evidence, element-wise."""
 
-    def value(self, x: Tensor, *rows: Tensor) -> Tensor: ...
+    @property
+    def absent(self) -> float | None:
+        """The evidence at which it is zero, to leave a class out of its sum; None where there is none such."""
+        ...
 
-    def slope(self, x: Tensor, *rows: Tensor) -> Tensor: ...
+    def rows(self, x: Tensor, rest: Tensor) -> tuple[Tensor, ...]:
+        """What the function takes of a row as a whole, from evidence (N, C, ...) and its total; (N, 1, ...) each."""
+        ...
+
+    def value(self, x: Tensor, *rows: Tensor) -> Tensor:
+        """The function, (N, C, ...)."""
+        ...
+
+    def pull(self, x: Tensor, grad: Tensor, *rows: Tensor) -> Tensor:
+        """grad times its slope in x, in a new tensor; rows count as constants.
+
+        Written in differentiable operations, so that second derivatives come for free.
+        """
+        ...
 
 
 class Square:
     """x²."""
 
+    absent = 0.0
+
+    def rows(self, x: Tensor, rest: Tensor) -> tuple[Tensor, ...]:
+        return ()
+
     def value(self, x: Tensor, *rows: Tensor) -> Tensor:
         return x * x
 
-    def slope(self, x: Tensor, *rows: Tensor) -> Tensor:
-        return 2 * x
+    def pull(self, x: Tensor, grad: Tensor, *rows: Tensor) -> Tensor:
+        return x * (2 * grad)
 
 
 def elementwise(term: Term, x: Tensor, *rows: Tensor) -> Tensor:
-    """The term of every element, the shape of x; differentiable in x."""
+    """The term of every element, (N, C, ...); differentiable in x."""
     return apply(_Elementwise, term, x, *rows)
-
-
-def summed(term: Term, x: Tensor, *rows: Tensor) -> Tensor:
-    """The sum of the term over dimension 1, (N, 1, ...); differentiable in x."""
-    return apply(_Summed, term, x, *rows)
-
-
-def summed_without(index: Tensor, term: Term, x: Tensor, *rows: Tensor) -> Tensor:
-    """The same with x = 0 at index, (N, 1, ...), and no derivative there."""
-    return apply(_Summed, _Without(term), x, index, *rows)
-
-
-class _Without:
-    """A term of x with zero at index, its first row."""
-
-    def __init__(self, term: Term) -> None:
-        self.term = term
-
-    def value(self, x: Tensor, *rows: Tensor) -> Tensor:
-        index, *rest = rows
-        return self.term.value(put(x, index, 0.0), *rest)
-
-    def slope(self, x: Tensor, *rows: Tensor) -> Tensor:
-        index, *rest = rows
-        return put(self.term.slope(put(x, index, 0.0), *rest), index, 0.0)
-
-
-def put(x: Tensor, index: Tensor, value: Tensor | float) -> Tensor:
-    """x with a value, or one a row, at index along dimension 1; index and values are (N, 1, ...)."""
-    if torch.compiler.is_compiling():
-        # A comparison fuses with what comes before and after; a scatter would be a kernel of its own.
-        classes = torch.arange(x.shape[1], device=x.device).view(-1, *[1] * (x.ndim - 2))
-        return torch.where(classes == index, value, x)
-    # With a tensor of values, which has the faster kernel.
-    values = value if isinstance(value, Tensor) else torch.full(index.shape, value, dtype=x.dtype, device=x.device)
-    return x.scatter(1, index, values)
 
 
 class _Elementwise(torch.autograd.Function):
@@ -95,19 +77,116 @@ class _Elementwise(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, *rows = ctx.saved_tensors
-        return None, grad * ctx.term.slope(x, *rows), *[None] * len(rows)
+        return None, ctx.term.pull(x, grad, *rows), *[None] * len(rows)
 
 
-class _Summed(_Elementwise):
+def sums(terms: tuple[Term, ...], x: Tensor, index: Tensor) -> Tensor:
+    """x at index, the sum of x elsewhere, and the sum elsewhere of every term: (N, 2 + terms, ...).
+
+    Elsewhere is summed by itself: taking x at index off a total leaves no digits where it is nearly all.
+
+    Args:
+        terms: Functions to sum.
+        x: (N, C, ...).
+        index: (N, 1, ...), along dimension 1.
+    """
+    return apply(_Sums, terms, x, index)
+
+
+class _Sums(torch.autograd.Function):
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(term: Term, x: Tensor, *rows: Tensor) -> Tensor:
-        return in_blocks(lambda x, *rows: term.value(x, *rows).sum(1, keepdim=True), x, *rows)
+    def forward(terms: tuple[Term, ...], x: Tensor, index: Tensor) -> Tensor:
+        def block(x: Tensor, index: Tensor) -> Tensor:
+            others = put(x, index, 0.0)
+            rest = others.sum(1, keepdim=True)
+            results = [x.gather(1, index), rest]
+            for term in terms:
+                rows = term.rows(others, rest)
+                total = term.value(_without(term, x, others, index), *rows).sum(1, keepdim=True)
+                if term.absent is None:
+                    total = total - term.value(torch.zeros_like(rest), *rows)
+                results.append(total)
+            return torch.cat(results, 1)
+
+        return in_blocks(block, x, index)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, *rows = ctx.saved_tensors
-        slopes = in_blocks(lambda x, grad, *rows: ctx.term.slope(x, *rows) * grad, x, grad, *rows)
-        return None, slopes, *[None] * len(rows)
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        ctx.terms, x, index = inputs
+        ctx.save_for_backward(x, index)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, None]:
+        def block(x: Tensor, index: Tensor, grad: Tensor) -> Tensor:
+            others = put(x, index, 0.0)
+            rest = others.sum(1, keepdim=True)
+            grad_own, grad_rest, *grads = grad.chunk(grad.shape[1], 1)
+            pulled = None
+            for term, grad_term in zip(ctx.terms, grads, strict=True):
+                rows = term.rows(others.detach(), rest.detach())
+                part = term.pull(_without(term, x, others, index), grad_term, *rows)
+                pulled = part if pulled is None else pulled.add_(part)
+            return put(grad_rest.expand_as(x) if pulled is None else pulled.add_(grad_rest), index, grad_own)
+
+        return None, in_blocks(block, *ctx.saved_tensors, grad), None
+
+
+def _without(term: Term, x: Tensor, others: Tensor, index: Tensor) -> Tensor:
+    """x with the term's `absent` at index; others is x with zero there."""
+    return put(x, index, term.absent) if term.absent else others
+
+
+def put(x: Tensor, index: Tensor, value: Tensor | float) -> Tensor:
+    """x with a value, or one a row, at index along dimension 1; index and values are (N, 1, ...)."""
+    if torch.compiler.is_compiling():
+        # A comparison fuses with what comes before and after; a scatter would be a kernel of its own.
+        classes = torch.arange(x.shape[1], device=x.device).view(-1, *[1] * (x.ndim - 2))
+        return torch.where(classes == index, value, x)
+    # With a tensor of values, which has the faster kernel.
+    values = value if isinstance(value, Tensor) else torch.full(index.shape, value, dtype=x.dtype, device=x.device)
+    return x.scatter(1, index, values)
+
+
+def leave_one_out(x: Tensor) -> Tensor:
+    """Σ_{j≠k} x_j for every k of dimension 1, precise even where x_k is nearly the whole sum.
+
+    Example:
+        >>> leave_one_out(torch.tensor([[1e9, 1.0, 2.0]]))
+        tensor([[3.0000e+00, 1.0000e+09, 1.0000e+09]])
+    """
+    return apply(_LeaveOneOut, x)
+
+
+class _LeaveOneOut(torch.autograd.Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor) -> Tensor:
+        high, low = two_part_total(x)
+        return (high - x).add_(low)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        pass
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        # It is its own transpose; automatic derivatives would lose digits where gradients differ in size.
+        return leave_one_out(grad)
+
+
+def two_part_total(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Two numbers a row, (N, 1, ...), such that (first - x_k) + second is precisely the sum of the others."""
+    if x.dtype == torch.float32 and x.device.type != "mps":
+        # The total with twice the digits. The first difference is exact for an x_k that is nearly all of it.
+        total = x.sum(1, keepdim=True, dtype=torch.float64)
+        high = total.float()
+        return high, (total - high).float()
+    # The largest, and the total without it: what is left where x_k is the largest is a sum of all others.
+    where = x.abs().argmax(dim=1, keepdim=True)
+    return x.gather(1, where), put(x, where, 0.0).sum(1, keepdim=True)
 
 
 def in_blocks(function: Callable[..., Tensor], x: Tensor, *rows: Tensor) -> Tensor:
@@ -116,7 +195,7 @@ def in_blocks(function: Callable[..., Tensor], x: Tensor, *rows: Tensor) -> Tens
     Args:
         function: Treats every row by itself; result of shape (N, M, ...).
         x: (N, C, ...).
-        rows: (N, 1, ...) or (N, C, ...) each.
+        rows: The same with other sizes of dimension 1.
     """
     dims = [dim for dim in (0, *range(2, x.ndim)) if x.shape[dim] > 1]
     if not dims or x.numel() <= 2 * _BLOCK or torch.is_grad_enabled() or not can_look(x):
@@ -125,12 +204,6 @@ def in_blocks(function: Callable[..., Tensor], x: Tensor, *rows: Tensor) -> Tens
     dim = dims[0]
     step = max(1, _BLOCK * x.shape[dim] // x.numel())
     result: Tensor | None = None
-    for dim in (0, *range(2, x.ndim)):
-        slice_size = x.numel() // x.shape[dim]
-        if slice_size <= _BLOCK or dim == x.ndim - 1:
-            break
-        if x.shape[dim] > 1:
-            break
     for start in range(0, x.shape[dim], step):
         length = min(step, x.shape[dim] - start)
         block = in_blocks(function, *(tensor.narrow(dim, start, length) for tensor in (x, *rows)))

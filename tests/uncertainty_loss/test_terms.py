@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from uncertainty_loss import _terms
-from uncertainty_loss._terms import Square, elementwise, in_blocks, put, summed, summed_without
+from uncertainty_loss._terms import Square, elementwise, in_blocks, leave_one_out, put, sums
 
 
 @pytest.fixture
@@ -39,22 +39,68 @@ def test_gradients_are_not_cut_into_blocks(small_blocks):
     assert in_blocks(lambda x: x * x, x).grad_fn is not None
 
 
-@pytest.mark.parametrize("index_dtype", [torch.int64])
-def test_summed_without(index_dtype, small_blocks):
-    x = torch.rand(20, 4, dtype=torch.float64, requires_grad=True)
-    index = torch.randint(4, (20, 1), dtype=index_dtype)
-    total = summed_without(index, Square(), x)
-    torch.testing.assert_close(total, x.square().sum(1, True) - x.gather(1, index).square())
-    (gradient,) = torch.autograd.grad(total.sum(), x)
-    torch.testing.assert_close(gradient, (2 * x).detach().scatter(1, index, 0.0))
+class Cosine:
+    """A term that is not zero without evidence, and one that takes something of the row."""
+
+    absent = None
+
+    def rows(self, x, rest):
+        return (1 + rest,)
+
+    def value(self, x, *rows):
+        return x.cos() / rows[0]
+
+    def pull(self, x, grad, *rows):
+        return -x.sin() / rows[0] * grad
 
 
-def test_elementwise_and_summed():
+class Shifted:
+    """(x - 2)², which leaves a class out at x = 2."""
+
+    absent = 2.0
+
+    def rows(self, x, rest):
+        return ()
+
+    def value(self, x, *rows):
+        return (x - 2).square()
+
+    def pull(self, x, grad, *rows):
+        return 2 * (x - 2) * grad
+
+
+@pytest.mark.parametrize("term", [Square(), Cosine(), Shifted()])
+@pytest.mark.parametrize("shape", [(20, 4), (3, 4, 5)])
+def test_sums_over_the_other_classes(term, shape, small_blocks):
+    x = torch.rand(shape, dtype=torch.float64, requires_grad=True)
+    index = torch.randint(4, (shape[0], 1, *shape[2:]))
+    own, rest, total = sums((term,), x, index).chunk(3, 1)
+    mask = torch.ones(shape).scatter(1, index, 0.0)
+    torch.testing.assert_close(own, x.gather(1, index))
+    torch.testing.assert_close(rest, (x * mask).sum(1, True))
+    rows = [row.detach() for row in term.rows(x, rest)]
+    torch.testing.assert_close(total, (term.value(x, *rows) * mask).sum(1, True))
+    weights = torch.rand(3, *own.shape, dtype=torch.float64)
+    (gradient,) = torch.autograd.grad((weights[0] * own + weights[1] * rest + weights[2] * total).sum(), x)
+    slopes = weights[1] + term.pull(x.detach(), weights[2], *rows)
+    torch.testing.assert_close(gradient, slopes.scatter(1, index, weights[0]))
+
+
+def test_elementwise():
     x = torch.rand(3, 4, dtype=torch.float64, requires_grad=True)
-    for function in (lambda x: elementwise(Square(), x), lambda x: summed(Square(), x)):
-        assert torch.autograd.gradcheck(function, x)
-        assert torch.autograd.gradgradcheck(function, x)
-    torch.testing.assert_close(summed(Square(), x), elementwise(Square(), x).sum(1, True))
+    assert torch.autograd.gradcheck(lambda x: elementwise(Square(), x), x)
+    assert torch.autograd.gradgradcheck(lambda x: elementwise(Square(), x), x)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_leave_one_out_keeps_the_small(dtype):
+    x = torch.tensor([[1e9, 1.0, 2.0, 0.25], [3.0, 3.0, 3.0, 3.0], [0.0, 0.0, 0.0, -7.0]], dtype=dtype)
+    others = [[j for j in range(4) if j != k] for k in range(4)]
+    exact = torch.stack([x.double()[:, some].sum(1) for some in others], 1)
+    torch.testing.assert_close(leave_one_out(x).double(), exact, rtol=1e-6, atol=0)
+    x = torch.rand(3, 4, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(leave_one_out, x)
+    assert torch.autograd.gradgradcheck(leave_one_out, x)
 
 
 def test_put():

@@ -6,14 +6,16 @@ NeurIPS 2018, arXiv 1806.01768.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
+from uncertainty_loss._formula import evaluate
 from uncertainty_loss._special import digamma_difference
-from uncertainty_loss._targets import Split, split_by_target
-from uncertainty_loss._terms import Square
+from uncertainty_loss._terms import Square, Term
 from uncertainty_loss.losses._module import LossModule
-from uncertainty_loss.regularizers import regularized, wrong_evidence_kl
+from uncertainty_loss.regularizers import WrongEvidenceKL
 
 
 def evidential_loss(
@@ -56,9 +58,8 @@ def evidential_loss(
 
     Source: Sensoy et al. 2018, arXiv 1806.01768, equation 5.
     """
-    split = split_by_target(evidence, target, reduction, weight, ignore_index, label_smoothing)
-    losses = regularized(expected_squared_error(split), reg_factor, wrong_evidence_kl, split)
-    return split.reduce(losses, reduction)
+    options = reduction, weight, ignore_index, label_smoothing
+    return evaluate(ExpectedSquaredError(), evidence, target, *options, reg_factor, WrongEvidenceKL())
 
 
 def evidential_log_loss(
@@ -98,9 +99,8 @@ def evidential_log_loss(
 
     Source: Sensoy et al. 2018, arXiv 1806.01768, equation 3.
     """
-    split = split_by_target(evidence, target, reduction, weight, ignore_index, label_smoothing)
-    losses = regularized(expected_probability_nll(split), reg_factor, wrong_evidence_kl, split)
-    return split.reduce(losses, reduction)
+    options = reduction, weight, ignore_index, label_smoothing
+    return evaluate(ExpectedProbabilityNLL(), evidence, target, *options, reg_factor, WrongEvidenceKL())
 
 
 def evidential_digamma_loss(
@@ -139,9 +139,8 @@ def evidential_digamma_loss(
 
     Source: Sensoy et al. 2018, arXiv 1806.01768, equation 4.
     """
-    split = split_by_target(evidence, target, reduction, weight, ignore_index, label_smoothing)
-    losses = regularized(expected_cross_entropy(split), reg_factor, wrong_evidence_kl, split)
-    return split.reduce(losses, reduction)
+    options = reduction, weight, ignore_index, label_smoothing
+    return evaluate(ExpectedCrossEntropy(), evidence, target, *options, reg_factor, WrongEvidenceKL())
 
 
 def dirichlet_mse_loss(
@@ -167,29 +166,46 @@ def dirichlet_mse_loss(
 
     Source: Sensoy et al. 2018, arXiv 1806.01768, equation 5.
     """
-    split = split_by_target(evidence, target, reduction, weight, ignore_index, label_smoothing)
-    return split.reduce(expected_squared_error(split), reduction)
+    return evaluate(ExpectedSquaredError(), evidence, target, reduction, weight, ignore_index, label_smoothing)
 
 
-def expected_squared_error(split: Split) -> Tensor:
+class ExpectedSquaredError:
     """E[(1 - p_c)²] + Σ_{j≠c} E[p_j²], the same number as equation 5 in terms that are all positive.
 
     With r = S - α_c that is (r (r + 1) + Σ_{j≠c} α_j (α_j + 1)) / (S (S + 1)); the numerator is multiplied out in e.
     """
-    k, rest = split.classes, split.rest
-    numerator = rest * (rest + (2 * k + 2)) + split.others(Square()) + (k + 2) * (k - 1)
-    total = rest + split.own + k
-    return numerator / (total * (total + 1))
+
+    def terms(self, classes: int) -> tuple[Term, ...]:
+        return (Square(),)
+
+    def __call__(self, classes: int, own: Tensor, rest: Tensor, *sums: Tensor) -> Tensor:
+        (squares,) = sums
+        numerator = rest * (rest + (2 * classes + 2)) + squares + (classes + 2) * (classes - 1)
+        total = rest + own + classes
+        return numerator / (total * (total + 1))
 
 
-def expected_probability_nll(split: Split) -> Tensor:
+class ExpectedProbabilityNLL:
     """log S - log α_c."""
-    return torch.log1p((split.rest + (split.classes - 1)) / (split.own + 1))
+
+    def terms(self, classes: int) -> tuple[Term, ...]:
+        return ()
+
+    def __call__(self, classes: int, own: Tensor, rest: Tensor, *sums: Tensor) -> Tensor:
+        return torch.log1p((rest + (classes - 1)) / (own + 1))
 
 
-def expected_cross_entropy(split: Split, prior: float = 1.0) -> Tensor:
-    """ψ(S) - ψ(α_c)."""
-    return digamma_difference(split.own + prior, split.rest + prior * (split.classes - 1))
+@dataclass(frozen=True)
+class ExpectedCrossEntropy:
+    """ψ(S) - ψ(α_c), α = e + prior."""
+
+    prior: float = 1.0
+
+    def terms(self, classes: int) -> tuple[Term, ...]:
+        return ()
+
+    def __call__(self, classes: int, own: Tensor, rest: Tensor, *sums: Tensor) -> Tensor:
+        return digamma_difference(own + self.prior, rest + self.prior * (classes - 1))
 
 
 class EvidentialLoss(LossModule):

@@ -6,15 +6,16 @@ Learning", ICML 2023, arXiv 2303.02045, and its authors' code.
 
 from __future__ import annotations
 
-import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from uncertainty_loss._formula import evaluate
 from uncertainty_loss._special import binet, tetragamma, trigamma
-from uncertainty_loss._targets import Split, split_by_target
+from uncertainty_loss._terms import Term
 from uncertainty_loss.losses._module import LossModule
-from uncertainty_loss.regularizers import regularized, wrong_evidence_kl
+from uncertainty_loss.regularizers import WrongEvidenceKL
 
 
 def information_loss(
@@ -57,54 +58,97 @@ def information_loss(
 
     Source: Deng et al. 2023, arXiv 2303.02045.
     """
-    split = split_by_target(evidence, target, reduction, weight, ignore_index, label_smoothing)
-    losses = weighted_squared_error(split)
-    if information_weight != 0:
-        losses = losses - information_weight * log_information(split)
-    losses = regularized(losses, reg_factor, wrong_evidence_kl, split)
-    return split.reduce(losses, reduction)
+    if information_weight != 0 and evidence.ndim and evidence.shape[0 if evidence.ndim == 1 else 1] < 2:
+        raise ValueError("the Fisher information of one class is zero: use at least 2, or information_weight=0")
+    options = reduction, weight, ignore_index, label_smoothing
+    formula = WeightedSquaredError(information_weight)
+    return evaluate(formula, evidence, target, *options, reg_factor, WrongEvidenceKL())
 
 
-def weighted_squared_error(split: Split) -> Tensor:
-    """ψ′(α_c) E[(1 - p_c)²] + Σ_{j≠c} ψ′(α_j) E[p_j²], in terms that are all positive."""
-    own = split.own + 1
-    rest = split.rest + (split.classes - 1)
-    total = rest + own
-    parts = split.others(WeightedMoment(), at_zero=math.pi**2 / 3)
-    return trigamma(own) * (rest / total * ((rest + 1) / (total + 1))) + parts / total / (total + 1)
+@dataclass(frozen=True)
+class WeightedSquaredError:
+    """ψ′(α_c) E[(1 - p_c)²] + Σ_{j≠c} ψ′(α_j) E[p_j²] - λ log|F|; the error in terms that are all positive.
+
+    1 / ψ′(α) = α - ½ + η(α) with a small η, so that in log|F|
+
+        1 - Σ_k ψ′(S) / ψ′(α_k) = ψ′(S) [(K - 1) / 2 + η(S) - Σ_k η(α_k)],
+
+    where the textbook form takes 1 - 1/S from 1.
+    """
+
+    information_weight: float
+
+    def terms(self, classes: int) -> tuple[Term, ...]:
+        return (WeightedMoment(), LogTrigamma(), Eta()) if self.information_weight else (WeightedMoment(),)
+
+    def __call__(self, classes: int, own: Tensor, rest: Tensor, *sums: Tensor) -> Tensor:
+        moments, *logarithms = sums
+        alpha, others = own + 1, rest + (classes - 1)
+        total = alpha + others
+        error = trigamma(alpha) * (others / total * ((others + 1) / (total + 1))) + moments / total / (total + 1)
+        if not self.information_weight:
+            return error
+        log_trigamma, eta = logarithms
+        remainder = (classes - 1) / 2 + _eta(total) - (_eta(alpha) + eta)
+        log_determinant = log_trigamma + torch.log(trigamma(alpha) * trigamma(total) * remainder)
+        return error - self.information_weight * log_determinant
 
 
 class WeightedMoment:
     """ψ′(α) α (α + 1), α = e + 1."""
 
+    absent = None
+
+    def rows(self, x: Tensor, rest: Tensor) -> tuple[Tensor, ...]:
+        return ()
+
     def value(self, x: Tensor, *rows: Tensor) -> Tensor:
         alpha = x + 1
         return trigamma(alpha) * alpha * (alpha + 1)
 
-    def slope(self, x: Tensor, *rows: Tensor) -> Tensor:
+    def pull(self, x: Tensor, grad: Tensor, *rows: Tensor) -> Tensor:
         alpha = x + 1
-        return tetragamma(alpha) * alpha * (alpha + 1) + trigamma(alpha) * (2 * alpha + 1)
+        return (tetragamma(alpha) * alpha * (alpha + 1) + trigamma(alpha) * (2 * alpha + 1)) * grad
 
 
-def log_information(split: Split) -> Tensor:
-    """log|F|, the log-determinant of the Dirichlet's Fisher information, (N, 1, ...).
+class LogTrigamma:
+    """log ψ′(α), α = e + 1."""
 
-    1 / ψ′(α) = α - ½ + η(α) with a small η, so that
+    absent = None
 
-        1 - Σ_k ψ′(S) / ψ′(α_k) = ψ′(S) [(K - 1) / 2 + η(S) - Σ_k η(α_k)],
+    def rows(self, x: Tensor, rest: Tensor) -> tuple[Tensor, ...]:
+        return ()
 
-    where the textbook form subtracts 1 - 1/S from 1.
-    """
-    if split.classes < 2:
-        raise ValueError("the Fisher information of one class is zero: use at least 2, or information_weight=0")
-    alpha = split.evidence + 1
-    total = alpha.sum(1, keepdim=True)
-    remainder = (split.classes - 1) / 2 + _eta(total) - _eta(alpha).sum(1, keepdim=True)
-    return torch.log(trigamma(alpha)).sum(1, keepdim=True) + torch.log(trigamma(total) * remainder)
+    def value(self, x: Tensor, *rows: Tensor) -> Tensor:
+        return torch.log(trigamma(x + 1))
+
+    def pull(self, x: Tensor, grad: Tensor, *rows: Tensor) -> Tensor:
+        alpha = x + 1
+        return tetragamma(alpha) / trigamma(alpha) * grad
+
+
+class Eta:
+    """1 / ψ′(α) - α + ½, α = e + 1: falls from 0.108 to 1 / (12 α)."""
+
+    absent = None
+
+    def rows(self, x: Tensor, rest: Tensor) -> tuple[Tensor, ...]:
+        return ()
+
+    def value(self, x: Tensor, *rows: Tensor) -> Tensor:
+        return _eta(x + 1)
+
+    def pull(self, x: Tensor, grad: Tensor, *rows: Tensor) -> Tensor:
+        # -ψ″ / ψ′² - 1, with the 1 taken off on paper: ψ′ = t + m, m = t² / 2 + μ″, and -ψ″ = t² + t³ - μ‴.
+        alpha = x + 1
+        t = alpha.reciprocal()
+        second, third = binet(alpha, 2), binet(alpha, 3)
+        m = t.square() / 2 + second
+        slope = -third - 2 * t * second - m.square()
+        return slope / (t + m).square() * grad
 
 
 def _eta(a: Tensor) -> Tensor:
-    """1 / ψ′(a) - a + ½ for a ≥ 1: falls from 0.108 to 1 / (12 a)."""
     t = a.reciprocal()
     scaled = a * binet(a, 2)
     return (t / 4 + scaled / 2 - a * scaled) / (1 + t / 2 + scaled)

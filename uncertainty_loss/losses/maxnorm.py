@@ -6,17 +6,17 @@ arXiv 1910.04819.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from functools import partial
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from uncertainty_loss._formula import Formula, evaluate
 from uncertainty_loss._special import binet
-from uncertainty_loss._targets import Split, split_by_target
+from uncertainty_loss._terms import Term
 from uncertainty_loss.losses._module import LossModule
-from uncertainty_loss.regularizers import information_term, regularized
+from uncertainty_loss.regularizers import InformationTerm
 
 
 def maxnorm_loss(
@@ -60,10 +60,8 @@ def maxnorm_loss(
 
     Source: Tsiligkaridis 2019, arXiv 1910.04819.
     """
-    split = split_by_target(evidence, target, reduction, weight, ignore_index, label_smoothing)
-    regularizer = partial(information_term, full_strength=full_strength)
-    losses = regularized(error_norm(split, p_norm), reg_factor, regularizer, split)
-    return split.reduce(losses, reduction)
+    options = reduction, weight, ignore_index, label_smoothing
+    return evaluate(error_norm(p_norm), evidence, target, *options, reg_factor, InformationTerm(full_strength))
 
 
 def dirichlet_pnorm_loss(
@@ -90,11 +88,10 @@ def dirichlet_pnorm_loss(
 
     Source: Tsiligkaridis 2019, arXiv 1910.04819.
     """
-    split = split_by_target(evidence, target, reduction, weight, ignore_index, label_smoothing)
-    return split.reduce(error_norm(split, p_norm), reduction)
+    return evaluate(error_norm(p_norm), evidence, target, reduction, weight, ignore_index, label_smoothing)
 
 
-def error_norm(split: Split, p: float) -> Tensor:
+def error_norm(p: float) -> Formula:
     """(E[(1 - p_c)^p] + Σ_{j≠c} E[p_j^p])^(1/p).
 
     With the rising factorial ⟨a⟩ = Γ(a + p) / Γ(a) and r = S - α_c that is ((⟨r⟩ + Σ_{j≠c} ⟨α_j⟩) / ⟨S⟩)^(1/p). Its
@@ -102,25 +99,35 @@ def error_norm(split: Split, p: float) -> Tensor:
     """
     if p < 1:
         raise ValueError(f"p_norm must be >= 1, got {p}")
-    if split.classes == 1:
-        return split.own * 0
-    rest = split.rest + (split.classes - 1)
-    if p == int(p) and p <= _LARGEST_PRODUCT:
-        return _whole_error_norm(split, rest, int(p))
-    return _real_error_norm(split, rest, float(p))
+    return WholeErrorNorm(int(p)) if p == int(p) and p <= _LARGEST_PRODUCT else RealErrorNorm(float(p))
 
 
 # Up to here products of p factors are as precise as logarithms, and fit: 20! is 2.4e18.
 _LARGEST_PRODUCT = 20
 
 
-def _whole_error_norm(split: Split, rest: Tensor, p: int) -> Tensor:
+@dataclass(frozen=True)
+class WholeErrorNorm:
     """(r / S) ((N(r) + Σ_{j≠c} ⟨α_j⟩ / r^p) / N(S))^(1/p), N(x) = ⟨x⟩ / x^p = Π_{i<p} (1 + i / x)."""
-    total = rest + (split.own + 1)
-    # The sum can have any constant scale, as long as it is not far below r.
-    unit = rest.detach().amax(1, keepdim=True).reciprocal()
-    parts = split.others(WholeRising(p), unit, at_zero=math.factorial(p) * unit**p) / (rest * unit) ** p
-    return rest / total * ((_whole_excess(rest, p) + parts) / _whole_excess(total, p)) ** (1 / p)
+
+    p: int
+
+    def terms(self, classes: int) -> tuple[Term, ...]:
+        return (WholeRising(self.p),)
+
+    def __call__(self, classes: int, own: Tensor, rest: Tensor, *sums: Tensor) -> Tensor:
+        if classes == 1:
+            return own * 0
+        (parts,) = sums
+        r = rest + (classes - 1)
+        total = r + (own + 1)
+        # The sum has a constant in place of r.
+        parts = parts / (r * _unit(rest.detach().amax(1, keepdim=True), classes)) ** self.p
+        return r / total * ((_whole_excess(r, self.p) + parts) / _whole_excess(total, self.p)) ** (1 / self.p)
+
+
+def _unit(rest: Tensor, classes: int) -> Tensor:
+    return (rest + max(classes - 1, 1)).reciprocal()
 
 
 def _whole_excess(x: Tensor, p: int) -> Tensor:
@@ -141,6 +148,10 @@ class WholeRising:
     """
 
     p: int
+    absent: ClassVar[float] = -1.0
+
+    def rows(self, x: Tensor, rest: Tensor) -> tuple[Tensor, ...]:
+        return (_unit(rest, x.shape[1]),)
 
     def value(self, x: Tensor, *rows: Tensor) -> Tensor:
         (unit,) = rows
@@ -152,30 +163,46 @@ class WholeRising:
             value = value * (q + unit.square() * offset)
         return value.mul_(z + unit * ((self.p - 1) / 2)) if self.p % 2 else value
 
-    def slope(self, x: Tensor, *rows: Tensor) -> Tensor:
+    def pull(self, x: Tensor, grad: Tensor, *rows: Tensor) -> Tensor:
         (unit,) = rows
+        grad = grad * unit
         if self.p == 1:
-            return unit.expand_as(x)
+            return grad.expand_as(x).clone()
         z = (x + 1).mul_(unit)
         value = q = (z + unit * (self.p - 1)).mul_(z)
-        slope = unit
+        slope: Tensor | None = None
         for offset in self._offsets():
             factor = q + unit.square() * offset
-            value, slope = value * factor, factor * slope + value * unit
-        slope = (2 * z).add_(unit * (self.p - 1)).mul_(slope)
-        return slope.mul_(z + unit * ((self.p - 1) / 2)).add_(value * unit) if self.p % 2 else slope
+            slope = factor + value if slope is None else (factor * slope).add_(value)
+            value = value * factor
+        first = (2 * z).add_(unit * (self.p - 1))
+        slope = first if slope is None else slope.mul_(first)
+        if self.p % 2:
+            slope = slope.mul_(z + unit * ((self.p - 1) / 2)).add_(value)
+        return slope.mul_(grad)
 
     def _offsets(self) -> list[int]:
         return [i * (self.p - 1 - i) for i in range(1, self.p // 2)]
 
 
-def _real_error_norm(split: Split, rest: Tensor, p: float) -> Tensor:
+@dataclass(frozen=True)
+class RealErrorNorm:
     """(1 + Σ_{j≠c} ⟨α_j⟩ / ⟨r⟩)^(1/p) (⟨r⟩ / ⟨S⟩)^(1/p), by logarithms."""
-    scale = rest.detach().amax(1, keepdim=True)
-    term = RealRising(p)
-    parts = split.others(term, scale, at_zero=term.value(torch.zeros_like(scale), scale))
-    parts = parts * torch.exp(-_log_rising_ratio(rest, scale - rest, p))
-    return torch.exp((torch.log1p(parts) + _log_rising_ratio(rest, split.own + 1, p)) / p)
+
+    p: float
+
+    def terms(self, classes: int) -> tuple[Term, ...]:
+        return (RealRising(self.p),)
+
+    def __call__(self, classes: int, own: Tensor, rest: Tensor, *sums: Tensor) -> Tensor:
+        if classes == 1:
+            return own * 0
+        (parts,) = sums
+        r = rest + (classes - 1)
+        # The sum has a constant in place of r.
+        gap = rest.detach().amax(1, keepdim=True) - rest
+        parts = parts * torch.exp(-_log_rising_ratio(r, gap, self.p))
+        return torch.exp((torch.log1p(parts) + _log_rising_ratio(r, own + 1, self.p)) / self.p)
 
 
 @dataclass(frozen=True)
@@ -183,6 +210,10 @@ class RealRising:
     """⟨e + 1⟩ / ⟨scale⟩, by Stirling's formula with its large parts cancelled."""
 
     p: float
+    absent: ClassVar[None] = None
+
+    def rows(self, x: Tensor, rest: Tensor) -> tuple[Tensor, ...]:
+        return (rest + max(x.shape[1] - 1, 1),)
 
     def value(self, x: Tensor, *rows: Tensor) -> Tensor:
         (scale,) = rows
@@ -190,11 +221,11 @@ class RealRising:
         logarithm = p * torch.log((a + p) / (scale + p))
         return torch.exp(logarithm + (_log_rising_rest(a, p) - _log_rising_rest(scale, p)))
 
-    def slope(self, x: Tensor, *rows: Tensor) -> Tensor:
+    def pull(self, x: Tensor, grad: Tensor, *rows: Tensor) -> Tensor:
         a, p = x + 1, self.p
         # ψ(a + p) - ψ(a)
         log_slope = torch.log1p(p / a) + p / a / (2 * (a + p)) + (binet(a + p, 1) - binet(a, 1))
-        return log_slope * self.value(x, *rows)
+        return log_slope.mul_(self.value(x, *rows)).mul_(grad)
 
 
 def _log_rising_rest(a: Tensor, p: float) -> Tensor:

@@ -10,10 +10,10 @@ import math
 
 from torch import Tensor
 
-from uncertainty_loss._targets import Split, split_by_target
+from uncertainty_loss._formula import evaluate
 from uncertainty_loss.losses._module import LossModule
-from uncertainty_loss.losses.evidential import expected_cross_entropy
-from uncertainty_loss.regularizers import evidence_kl, regularized
+from uncertainty_loss.losses.evidential import ExpectedCrossEntropy
+from uncertainty_loss.regularizers import EvidenceKL
 
 
 def uce_loss(
@@ -53,14 +53,15 @@ def uce_loss(
 
     Source: Charpentier et al. 2020, arXiv 2006.09239.
     """
-    split = split_by_target(evidence, target, reduction, weight, ignore_index, label_smoothing)
-    losses = regularized(expected_cross_entropy(split), reg_factor, _negative_entropy, split)
-    return split.reduce(losses, reduction)
+    options = reduction, weight, ignore_index, label_smoothing
+    return evaluate(ExpectedCrossEntropy(), evidence, target, *options, reg_factor, NegativeEntropy())
 
 
-def _negative_entropy(split: Split) -> Tensor:
+class NegativeEntropy(EvidenceKL):
     """-H[Dir(α)]: the divergence from the uniform Dirichlet, whose density is (K - 1)! everywhere."""
-    return evidence_kl(split.evidence) + math.lgamma(split.classes)
+
+    def __call__(self, classes: int, own: Tensor, rest: Tensor, *sums: Tensor) -> Tensor:
+        return super().__call__(classes, own, rest, *sums) + math.lgamma(classes)
 
 
 def belief_matching_loss(
@@ -102,10 +103,8 @@ def belief_matching_loss(
     Source: Joo et al. 2020, arXiv 2002.07965.
     """
     alpha = evidence.clamp(min=_SMALLEST_ALPHA)
-    split = split_by_target(alpha, target, reduction, weight, ignore_index, label_smoothing)
-    losses = expected_cross_entropy(split, prior=0.0)
-    losses = regularized(losses, reg_factor, lambda s: evidence_kl(s.evidence, prior=0.0), split)
-    return split.reduce(losses, reduction)
+    options = reduction, weight, ignore_index, label_smoothing
+    return evaluate(ExpectedCrossEntropy(prior=0), alpha, target, *options, reg_factor, EvidenceKL(prior=0))
 
 
 # 1 / α² must fit in float32, and sums of it too.

@@ -6,13 +6,17 @@ Adversarial Robustness", NeurIPS 2019, arXiv 1905.13472.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+import torch
 from torch import Tensor
 
-from uncertainty_loss._checks import checked_evidence
+from uncertainty_loss._formula import evaluate
 from uncertainty_loss._special import Excess
-from uncertainty_loss._targets import Split, split_by_target, widened
+from uncertainty_loss._targets import widened
+from uncertainty_loss._terms import Term
 from uncertainty_loss.losses._module import LossModule
-from uncertainty_loss.regularizers import evidence_kl
+from uncertainty_loss.regularizers import EvidenceKL
 
 
 def prior_network_loss(
@@ -61,25 +65,33 @@ def prior_network_loss(
     """
     if concentration <= 0:
         raise ValueError(f"concentration must be > 0, got {concentration}")
-    split = split_by_target(evidence, target, reduction, weight, ignore_index, label_smoothing)
-    loss = split.reduce(reverse_kl(split, concentration), reduction)
+    options = reduction, weight, ignore_index, label_smoothing
+    loss = evaluate(ReverseKL(concentration), evidence, target, *options)
     if ood_evidence is None:
         return loss
-    strange = checked_evidence(ood_evidence)
-    flat = evidence_kl(strange if strange.ndim > 1 else strange.unsqueeze(0))
-    return loss + reg_factor * (flat.sum() if reduction == "sum" else flat.mean())
+    # The divergence has no true class: any will do.
+    single = ood_evidence.ndim == 1
+    anything = torch.zeros_like(ood_evidence.select(0 if single else 1, 0), dtype=torch.long)
+    of_batch = "sum" if reduction == "sum" else "mean"
+    return loss + reg_factor * evaluate(EvidenceKL(), ood_evidence, anything, of_batch, None, -100, 0.0)
 
 
-def reverse_kl(split: Split, concentration: float) -> Tensor:
-    """KL(Dir(e + 1) ‖ Dir(1 + β y)) for the candidate y; (N, M, ...)."""
-    target_total = split.classes + concentration
-    total = split.rest + split.own
-    large = (total.detach().amax(1, keepdim=True) > target_total + concentration).to(total.dtype)
-    others = split.others(Excess(), large)
-    # Two numbers near 10 β that leave a small difference, one of each a row: worth the digits of double.
-    own = Excess(1, 1 + concentration)(widened(split.own), large)
-    own = own - Excess(split.classes, target_total)(widened(total), large)
-    return others + own.to(others.dtype)
+@dataclass(frozen=True)
+class ReverseKL:
+    """KL(Dir(e + 1) ‖ Dir(1 + β y)) for the candidate y."""
+
+    concentration: float
+
+    def terms(self, classes: int) -> tuple[Term, ...]:
+        return (Excess(),)
+
+    def __call__(self, classes: int, own: Tensor, rest: Tensor, *sums: Tensor) -> Tensor:
+        (others,) = sums
+        large = Excess().large(rest.detach().amax(1, keepdim=True), classes)
+        # Two numbers near 10 β that leave a small difference, one of each a row: worth the digits of double.
+        mine = Excess(1, 1 + self.concentration)(widened(own), large)
+        total = Excess(classes, classes + self.concentration)(widened(rest + own), large)
+        return others + (mine - total).to(others.dtype)
 
 
 class PriorNetworkLoss(LossModule):

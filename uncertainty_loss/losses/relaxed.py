@@ -6,14 +6,14 @@ Sources: Chen, Gao, Xu, "R-EDL: Relaxing Nonessential Settings of Evidential Dee
 
 from __future__ import annotations
 
-from functools import partial
+from dataclasses import dataclass
 
 from torch import Tensor
 
-from uncertainty_loss._targets import Split, split_by_target
-from uncertainty_loss._terms import Square
+from uncertainty_loss._formula import evaluate
+from uncertainty_loss._terms import Square, Term
 from uncertainty_loss.losses._module import LossModule
-from uncertainty_loss.regularizers import regularized, wrong_evidence_kl
+from uncertainty_loss.regularizers import WrongEvidenceKL
 
 
 def relaxed_loss(
@@ -58,20 +58,26 @@ def relaxed_loss(
     """
     if prior <= 0:
         raise ValueError(f"prior must be > 0, got {prior}")
-    split = split_by_target(evidence, target, reduction, weight, ignore_index, label_smoothing)
-    regularizer = partial(wrong_evidence_kl, prior=prior)
-    losses = regularized(squared_error_of_mean(split, prior), reg_factor, regularizer, split)
-    return split.reduce(losses, reduction)
+    options = reduction, weight, ignore_index, label_smoothing
+    return evaluate(SquaredErrorOfMean(prior), evidence, target, *options, reg_factor, WrongEvidenceKL(prior))
 
 
-def squared_error_of_mean(split: Split, prior: float) -> Tensor:
+@dataclass(frozen=True)
+class SquaredErrorOfMean:
     """(1 - p_c)² + Σ_{j≠c} p_j²."""
-    others = prior * (split.classes - 1)
-    rest = split.rest + others
-    total = rest + (split.own + prior)
-    # Σ_{j≠c} α_j²
-    squares = split.others(Square()) + 2 * prior * split.rest + prior * others
-    return (rest / total).square() + squares / total / total
+
+    prior: float
+
+    def terms(self, classes: int) -> tuple[Term, ...]:
+        return (Square(),)
+
+    def __call__(self, classes: int, own: Tensor, rest: Tensor, *sums: Tensor) -> Tensor:
+        (squares,) = sums
+        others = self.prior * (classes - 1)
+        # Σ_{j≠c} α_j²
+        squares = squares + 2 * self.prior * rest + self.prior * others
+        total = rest + own + self.prior * classes
+        return ((rest + others) / total).square() + squares / total / total
 
 
 class RelaxedLoss(LossModule):

@@ -65,6 +65,11 @@ def test_information_term_of_the_old_package():
     torch.testing.assert_close(ul.maxnorm_loss(evidence, target, 0.5, full_strength=True), expected)
 
 
+@pytest.mark.parametrize("p", [1, 1.5, 4])
+def test_a_single_class_cannot_be_wrong(p):
+    assert (ul.dirichlet_pnorm_loss(torch.rand(3, 1), torch.zeros(3, dtype=torch.long), p, "none") == 0).all()
+
+
 def test_p_below_one():
     with pytest.raises(ValueError, match=r"p_norm must be >= 1, got 0.5"):
         ul.maxnorm_loss(torch.rand(2, 3), torch.tensor([0, 1]), p_norm=0.5)
