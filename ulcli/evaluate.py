@@ -200,8 +200,7 @@ class _Scorer:
         import uncertainty_loss as ul
 
         predictions = self.model.predictor(features.values, features.embedding)
-        vacuity = ul.vacuity(predictions.alpha, prior=predictions.prior)
-        reasons = self.model.flags.reasons(predictions.alpha, vacuity)
+        reasons = self.model.flags.reasons(predictions.alpha, predictions.vacuity)
         flagged = np.array([reason is not None for reason in reasons], np.float64)
         probabilities = ul.expected_probability(predictions.alpha)
         return {

@@ -74,7 +74,7 @@ class Scorer:
 
         predictions = self.model.predictor(*activations)
         measures = {name: values.tolist() for name, values in measure_all(predictions).items()}
-        vacuity = ul.vacuity(predictions.alpha, prior=predictions.prior)
+        vacuity = predictions.vacuity
         if self.flag_on is None:
             reasons = self.model.flags.reasons(predictions.alpha, vacuity)
         else:

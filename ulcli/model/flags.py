@@ -40,7 +40,7 @@ class Flags:
         """Thresholds that keep their promise on new data of the validation kind; warns where they cannot."""
         import uncertainty_loss as ul
 
-        vacuity = ul.vacuity(predictions.alpha, prior=predictions.prior)
+        vacuity = predictions.vacuity
         threshold = ul.conformal_threshold(vacuity, rate)
         if math.isinf(threshold):
             reporter.warn(

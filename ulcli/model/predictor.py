@@ -32,6 +32,13 @@ class Predictions:
     head_alpha: Tensor  # (N, K): as the loss left it, without temperature, whatever the evidence comes from
     typicality: Tensor  # (N,): share of familiar images that are at least as strange
 
+    @property
+    def vacuity(self) -> Tensor:
+        """Lack of evidence, (N,): what flags are set by."""
+        import uncertainty_loss as ul
+
+        return ul.vacuity(self.alpha, prior=self.prior)
+
 
 @dataclass(frozen=True)
 class Predictor:
