@@ -6,8 +6,9 @@ through all of a loss: they stay in its cache, and no temporary is ever as large
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, ParamSpec, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -15,7 +16,16 @@ from torch import Tensor
 from uncertainty_loss._checks import can_look
 
 # Elements that go through together: several temporaries of this size fit into a core's cache.
-_BLOCK = 1 << 16
+_BLOCK = 1 << 17
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+def with_signature(forward: Callable[_P, _T]) -> Callable[_P, _T]:
+    """Note a forward's signature, which torch otherwise works out at every call."""
+    forward.__signature__ = inspect.signature(forward)  # type: ignore[attr-defined]
+    return forward
 
 
 class Term(Protocol):
@@ -34,8 +44,8 @@ class Term(Protocol):
         """The function, (N, C, ...)."""
         ...
 
-    def pull(self, x: Tensor, grad: Tensor, *rows: Tensor) -> Tensor:
-        """grad times its slope in x, in a new tensor; rows count as constants.
+    def slope(self, x: Tensor, *rows: Tensor) -> Tensor:
+        """Its derivative in x, in a new tensor; rows count as constants.
 
         Written in differentiable operations, so that second derivatives come for free.
         """
@@ -53,8 +63,8 @@ class Square:
     def value(self, x: Tensor, *rows: Tensor) -> Tensor:
         return x * x
 
-    def pull(self, x: Tensor, grad: Tensor, *rows: Tensor) -> Tensor:
-        return x * (2 * grad)
+    def slope(self, x: Tensor, *rows: Tensor) -> Tensor:
+        return 2 * x
 
 
 def elementwise(term: Term, x: Tensor, *rows: Tensor) -> Tensor:
@@ -66,6 +76,7 @@ class _Elementwise(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
+    @with_signature
     def forward(term: Term, x: Tensor, *rows: Tensor) -> Tensor:
         return term.value(x, *rows)
 
@@ -77,7 +88,7 @@ class _Elementwise(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, *rows = ctx.saved_tensors
-        return None, ctx.term.pull(x, grad, *rows), *[None] * len(rows)
+        return None, ctx.term.slope(x, *rows).mul_(grad), *[None] * len(rows)
 
 
 def sums(terms: tuple[Term, ...], x: Tensor, index: Tensor) -> Tensor:
@@ -97,6 +108,7 @@ class _Sums(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
+    @with_signature
     def forward(terms: tuple[Term, ...], x: Tensor, index: Tensor) -> Tensor:
         def block(x: Tensor, index: Tensor) -> Tensor:
             others = put(x, index, 0.0)
@@ -115,22 +127,25 @@ class _Sums(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         ctx.terms, x, index = inputs
-        ctx.save_for_backward(x, index)
+        ctx.save_for_backward(x, index, output)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, None]:
-        def block(x: Tensor, index: Tensor, grad: Tensor) -> Tensor:
-            others = put(x, index, 0.0)
-            rest = others.sum(1, keepdim=True)
+        def block(x: Tensor, index: Tensor, rest: Tensor, grad: Tensor) -> Tensor:
             grad_own, grad_rest, *grads = grad.chunk(grad.shape[1], 1)
-            pulled = None
+            if not grads:
+                return put(grad_rest.expand_as(x), index, grad_own)
+            others = put(x, index, 0.0)
+            pulled: Tensor | None = None
             for term, grad_term in zip(ctx.terms, grads, strict=True):
-                rows = term.rows(others.detach(), rest.detach())
-                part = term.pull(_without(term, x, others, index), grad_term, *rows)
+                rows = term.rows(others.detach(), rest)
+                part = term.slope(_without(term, x, others, index), *rows).mul_(grad_term)
                 pulled = part if pulled is None else pulled.add_(part)
-            return put(grad_rest.expand_as(x) if pulled is None else pulled.add_(grad_rest), index, grad_own)
+            assert pulled is not None
+            return put_(pulled.add_(grad_rest), index, grad_own)
 
-        return None, in_blocks(block, *ctx.saved_tensors, grad), None
+        x, index, results = ctx.saved_tensors
+        return None, in_blocks(block, x, index, results.detach().narrow(1, 1, 1), grad), None
 
 
 def _without(term: Term, x: Tensor, others: Tensor, index: Tensor) -> Tensor:
@@ -149,6 +164,11 @@ def put(x: Tensor, index: Tensor, value: Tensor | float) -> Tensor:
     return x.scatter(1, index, values)
 
 
+def put_(x: Tensor, index: Tensor, values: Tensor) -> Tensor:
+    """`put` for a tensor that nobody else has: in place where that is cheaper."""
+    return x.scatter_(1, index, values) if can_look(x) else put(x, index, values)
+
+
 def leave_one_out(x: Tensor) -> Tensor:
     """Σ_{j≠k} x_j for every k of dimension 1, precise even where x_k is nearly the whole sum.
 
@@ -163,6 +183,7 @@ class _LeaveOneOut(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
+    @with_signature
     def forward(x: Tensor) -> Tensor:
         high, low = two_part_total(x)
         return (high - x).add_(low)
@@ -198,7 +219,7 @@ def in_blocks(function: Callable[..., Tensor], x: Tensor, *rows: Tensor) -> Tens
         rows: The same with other sizes of dimension 1.
     """
     dims = [dim for dim in (0, *range(2, x.ndim)) if x.shape[dim] > 1]
-    if not dims or x.numel() <= 2 * _BLOCK or torch.is_grad_enabled() or not can_look(x):
+    if not dims or x.numel() <= _BLOCK or torch.is_grad_enabled() or not can_look(x):
         return function(x, *rows)
     # Along the first dimension that has a length; what is still too large is cut again.
     dim = dims[0]

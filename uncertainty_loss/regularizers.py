@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from uncertainty_loss._formula import evaluate
-from uncertainty_loss._special import Excess, binet, information_slope, trigamma, trigamma_difference
+from uncertainty_loss._special import Excess, binet, binet_series, information_slope
 from uncertainty_loss._terms import Square, Term, two_part_total
 
 
@@ -146,39 +146,45 @@ class InformationTerm:
         if self._closed(classes):
             return sums[0]
         parts, squares = sums
-        # The sum is taken with a b of its own, a constant of the row, and corrected for the difference.
+        # The sum has a constant of the row in place of b, and only the elementary part of its ψ′.
         constant = (rest + own).detach().amax(1, keepdim=True) if rest.shape[1] > 1 else rest.detach()
         gap = rest - constant
         if self.full_strength:
             gap = gap + own
-        return parts + 0.5 * squares * trigamma_difference(constant + classes, gap)
+        b = constant + classes
+        t, w = b.reciprocal(), (b + gap).reciprocal()
+        return parts + 0.5 * squares * (gap * t * w * (1 + (t + w) / 2) - binet(b + gap, 2))
 
     def _closed(self, classes: int) -> bool:
         return classes == 2 and not self.full_strength
 
 
 class Information:
-    """½ e² (ψ′(a) - ψ′(b)), a = e + 1, b = K + Σ e."""
+    """½ e² (ψ′(a) - w - w² / 2), a = e + 1, w = 1 / b, b = K + Σ e: ψ′(b) without Binet's part.
+
+    For an e that is nearly all evidence ψ′(a) - ψ′(b) has no digits, and b - a has none. So the elementary parts are
+    subtracted on paper, t - w = (b - a) t w for t = 1 / a, and b - a is a sum of what is not negative.
+    """
 
     absent = 0.0
 
     def rows(self, x: Tensor, rest: Tensor) -> tuple[Tensor, ...]:
-        high, low = two_part_total(x)
-        classes = x.shape[1]
-        return high, low + (classes - 1), high + (low + classes)
+        w = (x.sum(1, keepdim=True) + x.shape[1]).reciprocal()
+        return w / 2, w + w * w / 2
 
     def value(self, x: Tensor, *rows: Tensor) -> Tensor:
-        # ψ′(a) - ψ′(b) as in trigamma_difference, from a b - a that is a sum of what is not negative: for an e that is
-        # nearly all evidence neither difference would have digits.
-        high, low, b = rows
-        a, w = x + 1, b.reciprocal()
-        t = a.reciprocal()
-        slopes = (t * 0.5).add_(1 + w / 2).mul_(t).mul_((high - x).add_(low)).mul_(w)
-        return slopes.add_(binet(a, 2)).sub_(binet(b, 2)).mul_(x).mul_(x).mul_(0.5)
+        # ½ s (x (b - a) (w + w² / 2 + t w / 2) + s t R), s = x t, R the series of Binet's part of ψ′(a).
+        half_w, elementary = rows
+        high, low = two_part_total(x)
+        low = low + (x.shape[1] - 1)
+        t = (x + 1).reciprocal_()
+        s = x * t
+        value = (high - x).add_(low).mul_(x).mul_((t * half_w).add_(elementary))
+        return binet_series(t, 2).mul_(t).mul_(s).add_(value).mul_(s).mul_(0.5)
 
-    def pull(self, x: Tensor, grad: Tensor, *rows: Tensor) -> Tensor:
+    def slope(self, x: Tensor, *rows: Tensor) -> Tensor:
         # Other slopes of the row are of order 1, unless there are two classes: nothing small is left that matters.
-        return information_slope(x).sub_(x * trigamma(rows[-1])).mul_(grad)
+        return information_slope(x).sub_(rows[-1]).mul_(x)
 
 
 class HalfSquaredShare:
@@ -192,6 +198,6 @@ class HalfSquaredShare:
     def value(self, x: Tensor, *rows: Tensor) -> Tensor:
         return (x / (x + 1)).square().mul_(0.5)
 
-    def pull(self, x: Tensor, grad: Tensor, *rows: Tensor) -> Tensor:
+    def slope(self, x: Tensor, *rows: Tensor) -> Tensor:
         a = x + 1
-        return grad * x / a / a / a
+        return x / a / a / a

@@ -13,7 +13,6 @@ from uncertainty_loss._special import (
     information_slope,
     tetragamma,
     trigamma,
-    trigamma_difference,
 )
 
 mpmath.mp.dps = 60
@@ -83,20 +82,11 @@ def test_digamma_difference(gap, dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("gap", [0.1, 1.0, 1e7])
-def test_trigamma_difference(gap, dtype):
-    x, exact = tensor(ARGUMENTS, dtype)
-    gap, (exact_gap,) = tensor([gap], dtype)
-    got = trigamma_difference(x, gap)
-    assert relative(got, lambda a: mpmath.psi(1, a) - mpmath.psi(1, a + exact_gap), exact) < 10 * TOLERANCE[dtype]
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
 def test_information_slope(dtype):
     x, exact = tensor([1e-4, 0.3, 2.0, 99.0, 1e4, 1e7], dtype)
 
     def slope(e):
-        return e * mpmath.psi(1, e + 1) + e**2 * mpmath.psi(2, e + 1) / 2
+        return mpmath.psi(1, e + 1) + e * mpmath.psi(2, e + 1) / 2
 
     assert relative(information_slope(x), slope, exact) < TOLERANCE[dtype]
     with torch.no_grad():
@@ -128,9 +118,9 @@ def test_excess_slopes(prior, base, dtype):
     def full(e):
         return (e + prior - base) * mpmath.psi(1, e + prior)
 
-    small = Excess(prior, base).pull(evidence[:3], torch.ones(1, dtype=dtype), torch.zeros(1, dtype=dtype))
+    small = Excess(prior, base).slope(evidence[:3], torch.zeros(1, dtype=dtype))
     assert relative(small, full, exact[:3]) < 2 * TOLERANCE[dtype]
-    large = Excess(prior, base).pull(evidence[3:], torch.ones(1, dtype=dtype), torch.ones(1, dtype=dtype))
+    large = Excess(prior, base).slope(evidence[3:], torch.ones(1, dtype=dtype))
     assert relative(large, lambda e: full(e) - 1, exact[3:]) < 20 * TOLERANCE[dtype]
 
 

@@ -106,9 +106,9 @@ class WeightedMoment:
         alpha = x + 1
         return trigamma(alpha) * alpha * (alpha + 1)
 
-    def pull(self, x: Tensor, grad: Tensor, *rows: Tensor) -> Tensor:
+    def slope(self, x: Tensor, *rows: Tensor) -> Tensor:
         alpha = x + 1
-        return (tetragamma(alpha) * alpha * (alpha + 1) + trigamma(alpha) * (2 * alpha + 1)) * grad
+        return tetragamma(alpha) * alpha * (alpha + 1) + trigamma(alpha) * (2 * alpha + 1)
 
 
 class LogTrigamma:
@@ -122,9 +122,9 @@ class LogTrigamma:
     def value(self, x: Tensor, *rows: Tensor) -> Tensor:
         return torch.log(trigamma(x + 1))
 
-    def pull(self, x: Tensor, grad: Tensor, *rows: Tensor) -> Tensor:
+    def slope(self, x: Tensor, *rows: Tensor) -> Tensor:
         alpha = x + 1
-        return tetragamma(alpha) / trigamma(alpha) * grad
+        return tetragamma(alpha) / trigamma(alpha)
 
 
 class Eta:
@@ -138,14 +138,14 @@ class Eta:
     def value(self, x: Tensor, *rows: Tensor) -> Tensor:
         return _eta(x + 1)
 
-    def pull(self, x: Tensor, grad: Tensor, *rows: Tensor) -> Tensor:
+    def slope(self, x: Tensor, *rows: Tensor) -> Tensor:
         # -ψ″ / ψ′² - 1, with the 1 taken off on paper: ψ′ = t + m, m = t² / 2 + μ″, and -ψ″ = t² + t³ - μ‴.
         alpha = x + 1
         t = alpha.reciprocal()
         second, third = binet(alpha, 2), binet(alpha, 3)
         m = t.square() / 2 + second
         slope = -third - 2 * t * second - m.square()
-        return slope / (t + m).square() * grad
+        return slope / (t + m).square()
 
 
 def _eta(a: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ arXiv 1910.04819.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -121,8 +122,10 @@ class WholeErrorNorm:
         (parts,) = sums
         r = rest + (classes - 1)
         total = r + (own + 1)
-        # The sum has a constant in place of r.
-        parts = parts / (r * _unit(rest.detach().amax(1, keepdim=True), classes)) ** self.p
+        # The sum has a constant in place of r, and leaves out what a class without evidence has.
+        unit = _unit(rest.detach().amax(1, keepdim=True), classes)
+        without_evidence = (classes - 1.0) * math.factorial(self.p) * unit**self.p
+        parts = (parts + without_evidence) / (r * unit) ** self.p
         return r / total * ((_whole_excess(r, self.p) + parts) / _whole_excess(total, self.p)) ** (1 / self.p)
 
 
@@ -141,48 +144,47 @@ def _whole_excess(x: Tensor, p: int) -> Tensor:
 
 @dataclass(frozen=True)
 class WholeRising:
-    """⟨e + 1⟩ · unit^p = Π_{i<p} (z + i · unit), z = (e + 1) · unit.
-
-    Factors pair up, the first with the last, u for the unit: (z + i u) (z + (p - 1 - i) u) = q + i (p - 1 - i) u²,
-    q = z (z + (p - 1) u). So p = 4 takes two multiplications. An odd p leaves its middle factor, z + (p - 1) u / 2.
-    """
+    """(⟨e + 1⟩ - p!) · unit^p, for a unit that keeps it small: a polynomial in z = e · unit without negative parts."""
 
     p: int
-    absent: ClassVar[float] = -1.0
+    absent: ClassVar[float] = 0.0
 
     def rows(self, x: Tensor, rest: Tensor) -> tuple[Tensor, ...]:
-        return (_unit(rest, x.shape[1]),)
+        powers = [_unit(rest, x.shape[1])]
+        for _ in range(self.p - 2):
+            powers.append(powers[-1] * powers[0])
+        return tuple(powers)
 
     def value(self, x: Tensor, *rows: Tensor) -> Tensor:
-        (unit,) = rows
-        z = (x + 1).mul_(unit)
-        if self.p == 1:
-            return z
-        value = q = (z + unit * (self.p - 1)).mul_(z)
-        for offset in self._offsets():
-            value = value * (q + unit.square() * offset)
-        return value.mul_(z + unit * ((self.p - 1) / 2)) if self.p % 2 else value
+        z = x * rows[0]
+        return _homogeneous(_RISING[self.p][1:], z, rows).mul_(z)
 
-    def pull(self, x: Tensor, grad: Tensor, *rows: Tensor) -> Tensor:
-        (unit,) = rows
-        grad = grad * unit
-        if self.p == 1:
-            return grad.expand_as(x).clone()
-        z = (x + 1).mul_(unit)
-        value = q = (z + unit * (self.p - 1)).mul_(z)
-        slope: Tensor | None = None
-        for offset in self._offsets():
-            factor = q + unit.square() * offset
-            slope = factor + value if slope is None else (factor * slope).add_(value)
-            value = value * factor
-        first = (2 * z).add_(unit * (self.p - 1))
-        slope = first if slope is None else slope.mul_(first)
-        if self.p % 2:
-            slope = slope.mul_(z + unit * ((self.p - 1) / 2)).add_(value)
-        return slope.mul_(grad)
+    def slope(self, x: Tensor, *rows: Tensor) -> Tensor:
+        z = x * rows[0]
+        slopes = [k * coefficient for k, coefficient in enumerate(_RISING[self.p])][1:]
+        return _homogeneous(slopes, z, rows).mul_(rows[0])
 
-    def _offsets(self) -> list[int]:
-        return [i * (self.p - 1 - i) for i in range(1, self.p // 2)]
+
+def _rising_coefficients(p: int) -> list[float]:
+    coefficients = [1.0]
+    for i in range(1, p + 1):
+        coefficients = [i * low + high for low, high in zip([*coefficients, 0.0], [0.0, *coefficients], strict=True)]
+    return coefficients
+
+
+# Of ⟨e + 1⟩ = (e + 1) (e + 2) ⋯ (e + p) as a polynomial in e, constant term first.
+_RISING = {p: _rising_coefficients(p) for p in range(1, _LARGEST_PRODUCT + 1)}
+
+
+def _homogeneous(coefficients: list[float], z: Tensor, powers: tuple[Tensor, ...]) -> Tensor:
+    """Σ_k c_k z^k u^(n - k) from n + 1 coefficients and the powers u, u², ..., uⁿ; by Horner's rule, in place."""
+    *lower, leading = coefficients
+    if not lower:
+        return torch.full_like(z, leading)
+    total = torch.add(powers[0] * lower[-1], z, alpha=leading)
+    for coefficient, power in zip(reversed(lower[:-1]), powers[1:], strict=False):
+        total.mul_(z).add_(power, alpha=coefficient)
+    return total
 
 
 @dataclass(frozen=True)
@@ -221,11 +223,11 @@ class RealRising:
         logarithm = p * torch.log((a + p) / (scale + p))
         return torch.exp(logarithm + (_log_rising_rest(a, p) - _log_rising_rest(scale, p)))
 
-    def pull(self, x: Tensor, grad: Tensor, *rows: Tensor) -> Tensor:
+    def slope(self, x: Tensor, *rows: Tensor) -> Tensor:
         a, p = x + 1, self.p
         # ψ(a + p) - ψ(a)
         log_slope = torch.log1p(p / a) + p / a / (2 * (a + p)) + (binet(a + p, 1) - binet(a, 1))
-        return log_slope.mul_(self.value(x, *rows)).mul_(grad)
+        return log_slope.mul_(self.value(x, *rows))
 
 
 def _log_rising_rest(a: Tensor, p: float) -> Tensor:
