@@ -1,10 +1,12 @@
-"""Worst errors of the losses and regularisers against 60-digit arithmetic, as a table.
+"""Worst errors of the losses, regularisers and measures against 60-digit arithmetic, as a table.
 
     python benchmarks/accuracy.py [--markdown] [--classes 2 3 10 100 1000] [--only NAME ...]
 
-The rows that the errors are the worst of go from no evidence to S = 1e7, right, wrong and torn; see `rows` in
-tests/uncertainty_loss/oracle.py, where the formulas of the papers are as well. Values: relative from 0.1 up, below in
-units of 0.1. Gradients: to the largest component of the row. A thousand classes take minutes a function.
+The rows that a loss's errors are the worst of go from no evidence to S = 1e7, right, wrong and torn; see `rows` in
+tests/uncertainty_loss/oracle.py, where the formulas of the papers are as well. Those of a measure go from
+concentrations of 1e-3 to S = 1e7; see `concentrations` in tests/uncertainty_loss/mp_dirichlet.py. Values: relative
+from 0.1 up, below in units of 0.1. Gradients: to the largest component of the row. A thousand classes take minutes a
+function.
 """
 
 from __future__ import annotations
@@ -20,14 +22,19 @@ import torch
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "uncertainty_loss")]
+import mp_dirichlet  # noqa: E402
 import oracle  # noqa: E402
 
 import uncertainty_loss as ul  # noqa: E402
+from uncertainty_loss import dirichlet  # noqa: E402
 
 REG_FACTOR = 0.1
 
 
-def functions() -> Iterator[tuple[str, Callable[..., Any], Callable[..., Any]]]:
+Worst = dict[torch.dtype, tuple[float, float]]  # of value and gradient
+
+
+def losses() -> Iterator[tuple[str, Callable[..., Any], Callable[..., Any]]]:
     """Name, function of (evidence, target), the same in 60 digits."""
     for name in ul.loss_names():
         loss, exact = ul.get_loss(name).function, oracle.LOSSES[name]
@@ -52,6 +59,45 @@ def functions() -> Iterator[tuple[str, Callable[..., Any], Callable[..., Any]]]:
         )
 
 
+def errors_of_loss(name: str, classes: int, function: Callable[..., Any], exact: Callable[..., Any]) -> Worst:
+    evidence, target = oracle.rows(classes)
+    if name.startswith("belief-matching"):  # evidence is the parameter itself: it cannot be zero
+        evidence, target = evidence[:-1], target[:-1]
+    worst: Worst = oracle.errors(function, exact, evidence, target, picks=6 if classes <= 10 else 2)
+    return worst
+
+
+def measures() -> Iterator[tuple[str, Callable[..., Any], Callable[..., Any]]]:
+    """Name, function of concentrations, the same in 60 digits."""
+    for name in (
+        "predictive_entropy",
+        "expected_entropy",
+        "mutual_information",
+        "differential_entropy",
+        "expected_pairwise_kl",
+        "dissonance",
+    ):
+        yield name, getattr(dirichlet, name), getattr(mp_dirichlet, name)
+    yield "data variance", lambda alpha: dirichlet.expected_variance(alpha).data, mp_dirichlet.data_variance
+    yield "model variance", lambda alpha: dirichlet.expected_variance(alpha).model, mp_dirichlet.model_variance
+
+
+def errors_of_measure(name: str, classes: int, function: Callable[..., Any], exact: Callable[..., Any]) -> Worst:
+    alpha = mp_dirichlet.concentrations(classes)
+    alpha = alpha[alpha.sum(1) < 1e8]
+    if classes > 10:
+        alpha = alpha[[2, 4, -1]]
+    if name == "dissonance":  # it has kinks at the prior
+        alpha = alpha[(alpha > 1).all(1)]
+    return oracle.errors(
+        lambda alpha, _: function(alpha),
+        lambda alpha, _: exact(alpha),
+        alpha,
+        torch.zeros(len(alpha), dtype=torch.long),
+        picks=3 if classes <= 10 else 1,
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--markdown", action="store_true", help="print a Markdown table")
@@ -63,21 +109,22 @@ def main() -> None:
     line = "| {} |" if options.markdown else "{}"
     separator = " | " if options.markdown else "  "
     widths = [32, 7, 13, 8, 13, 8]
-    print(line.format(separator.join(cell.ljust(width) for cell, width in zip(head, widths, strict=True))))
+
+    def show(cells: list[str]) -> None:
+        padded = (cell.ljust(width) for cell, width in zip(cells, widths, strict=True))
+        print(line.format(separator.join(padded)), flush=True)
+
+    show(head)
     if options.markdown:
-        print(line.format(separator.join("-" * width for width in widths)))
-    for name, function, exact in functions():
-        if options.only and not any(part in name for part in options.only):
-            continue
-        for classes in options.classes:
-            evidence, target = oracle.rows(classes)
-            if name.startswith("belief-matching"):  # evidence is the parameter itself: it cannot be zero
-                evidence, target = evidence[:-1], target[:-1]
-            worst = oracle.errors(function, exact, evidence, target, picks=6 if classes <= 10 else 2)
-            numbers = [f"{error:.0e}" for dtype in (torch.float32, torch.float64) for error in worst[dtype]]
-            cells = [name, str(classes), *numbers]
-            print(line.format(separator.join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True))))
-            sys.stdout.flush()
+        show(["-" * width for width in widths])
+    for functions, errors in ((losses(), errors_of_loss), (measures(), errors_of_measure)):
+        for name, function, exact in functions:
+            if options.only and not any(part in name for part in options.only):
+                continue
+            for classes in options.classes:
+                worst = errors(name, classes, function, exact)
+                numbers = [f"{error:.0e}" for dtype in (torch.float32, torch.float64) for error in worst[dtype]]
+                show([name, str(classes), *numbers])
 
 
 if __name__ == "__main__":

@@ -8,11 +8,27 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import torch
 from mpmath import digamma, log, loggamma, mp, mpf, workdps
+from torch import Tensor
 
 mp.dps = 60
 
 Measure = Callable[[Sequence[float]], mpf]
+
+
+def concentrations(classes: int) -> Tensor:
+    """float32 rows from concentrations of 1e-3 to a precision of 1e7 and far beyond, level and lopsided."""
+    generator = torch.Generator().manual_seed(classes)
+    levels = [1e-3, 0.1, 1.0, 10.0, 1e3, 1e7 / classes, 1e30]
+    spreads = [0.3, 3.0] if classes <= 10 else [1.5]
+    rows = [
+        level * torch.exp(spread * torch.randn(classes, generator=generator)) for level in levels for spread in spreads
+    ]
+    evidence = [row + 1 for row in rows[: -len(spreads)]]
+    one_class = torch.ones(classes)
+    one_class[classes // 2] = 1e7
+    return torch.stack([*rows, *evidence, one_class]).clamp(min=1e-4)
 
 
 def _exact(alpha: Sequence[float]) -> tuple[list[mpf], mpf, list[mpf]]:

@@ -47,20 +47,6 @@ FUNCTIONS = (
 )
 
 
-def concentrations(classes: int) -> Tensor:
-    """float32 rows from concentrations of 1e-3 to a precision of 1e7 and far beyond, level and lopsided."""
-    generator = torch.Generator().manual_seed(classes)
-    levels = [1e-3, 0.1, 1.0, 10.0, 1e3, 1e7 / classes, 1e30]
-    spreads = [0.3, 3.0] if classes <= 10 else [1.5]
-    rows = [
-        level * torch.exp(spread * torch.randn(classes, generator=generator)) for level in levels for spread in spreads
-    ]
-    evidence = [row + 1 for row in rows[: -len(spreads)]]
-    one_class = torch.ones(classes)
-    one_class[classes // 2] = 1e7
-    return torch.stack([*rows, *evidence, one_class]).clamp(min=1e-4)
-
-
 def close(actual: float, expected: mpf, dtype: torch.dtype) -> bool:
     relative, absolute = (1e-5, 1e-6) if dtype == torch.float32 else (1e-11, 1e-13)
     return bool(abs(mpf(actual) - expected) <= relative * abs(expected) + absolute)
@@ -70,7 +56,7 @@ def close(actual: float, expected: mpf, dtype: torch.dtype) -> bool:
 @pytest.mark.parametrize("name", MEASURES)
 def test_values_against_sixty_digits(name: str, classes: int) -> None:
     measure, exact = MEASURES[name]
-    alpha = concentrations(classes)
+    alpha = oracle.concentrations(classes)
     if name == "dissonance" and classes == 1000:
         exact = oracle.dissonance_of_many
     single, double = measure(alpha), measure(alpha.double())
@@ -82,7 +68,7 @@ def test_values_against_sixty_digits(name: str, classes: int) -> None:
 
 @pytest.mark.parametrize("classes", [2, 3, 10, 100, 1000])
 def test_mutual_information_keeps_three_digits_at_any_precision(classes: int) -> None:
-    alpha = concentrations(classes)
+    alpha = oracle.concentrations(classes)
     for row, value in zip(alpha.tolist(), dirichlet.mutual_information(alpha).tolist(), strict=True):
         assert value == pytest.approx(float(oracle.mutual_information(row)), rel=1e-3, abs=0), row[:5]
 
@@ -103,7 +89,7 @@ def test_confident_rows_keep_relative_precision(name: str) -> None:
 @pytest.mark.parametrize("name", MEASURES)
 def test_gradients_against_differences_in_110_digits(name: str, classes: int) -> None:
     measure, exact = MEASURES[name]
-    alpha = concentrations(classes)
+    alpha = oracle.concentrations(classes)
     alpha = alpha[alpha.sum(1) < 1e8] if classes <= 10 else alpha[[2, 4, -1]]
     if name == "dissonance":  # kinks at the prior
         alpha = alpha[(alpha > 1).all(1)]
