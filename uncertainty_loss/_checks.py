@@ -58,9 +58,11 @@ def checked_evidence(evidence: Tensor) -> Tensor:
     if evidence.dtype not in (torch.float32, torch.float64):
         evidence = evidence.float()
     if _enabled and can_look(evidence) and evidence.numel():
-        low, high = torch.aminmax(evidence.detach())
+        # Two reductions, each of them vectorised, take less time than one aminmax.
+        values = evidence.detach()
+        low, high = values.amin().item(), values.amax().item()
         if low < 0:
-            raise ValueError(f"{_NEGATIVE}, got {low.item():.4g}")
+            raise ValueError(f"{_NEGATIVE}, got {low:.4g}")
         return evidence if high <= _LARGEST else evidence.clamp(max=_LARGEST)
     if _enabled and evidence.is_cuda and not torch.compiler.is_compiling():
         torch._assert_async(~(evidence.detach() < 0).any(), _NEGATIVE)
