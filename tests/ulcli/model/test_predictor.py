@@ -92,10 +92,11 @@ def test_familiar_input_keeps_the_probabilities_of_the_calibrated_head():
     assert nll(predictor.head) < nll(replace(predictor.head, temperature=1.0)) - 0.01
 
 
-def test_far_input_goes_to_the_uniform_dirichlet():
+@pytest.mark.parametrize(("far", "longer"), [(60.0, 1), (0.0, 1e3), (0.0, 1e5), (0.0, 1e9)])
+def test_far_input_goes_to_the_uniform_dirichlet(far, longer):
     predictor = fit()
-    features, embedding, _, _ = world(5, 100, seed=2, far=60.0)
-    got = predictor(features, embedding)
+    features = world(5, 100, seed=2, far=far)[0] * longer
+    got = predictor(features, ul.embed([features]))
     np.testing.assert_allclose(got.alpha, 1, atol=1e-3)
     assert ul.vacuity(got.alpha).min() > 0.999
     assert ul.vacuity(got.head_alpha).max() < 0.5  # what the head alone believes
