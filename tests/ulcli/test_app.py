@@ -478,6 +478,13 @@ class TestScore:
         assert "--sets is 2" in ul("score", model, "digits", "--sets", "2").error_line
         assert "did you mean" in ul("score", model, "digits", "--sets", "0.9", "--set-method", "lab").error_line
 
+    def test_too_few_validation_images_for_the_sets_are_told(self, ul, model, images):
+        ran = ul("score", model, images / "digit_5.png", "--sets", "0.999", "-q", "-f", "csv")
+        assert "the 360 validation images of the model are too few for --sets 0.999" in ran.err
+        assert "validate with 999 or more" in ran.err
+        assert records(ran.out)[0]["set"] == "0|1|2|3|4|5|6|7|8|9"
+        assert ul("score", model, images / "digit_5.png", "--sets", "0.997", "-q", "-f", "csv").err == ""
+
     def test_strange_images_are_flagged_and_plain_digits_are_not(self, ul, model, images):
         rows = {Path(row["path"]).stem: row for row in records(ul("score", model, images, "-f", "csv").out)}
         strange = {"blank", "inverted_2", "letter_like_scribble", "noise", "photograph_crop"}
