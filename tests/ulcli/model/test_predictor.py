@@ -117,6 +117,13 @@ def test_the_temperature_suits_the_probabilities_that_are_shown(source):
     assert predictor.images == 2000
 
 
+def test_a_fit_measures_distances_once(monkeypatch):
+    calls, score = [], ul.FeatureDensity.score
+    monkeypatch.setattr(ul.FeatureDensity, "score", lambda self, x: calls.append(len(x)) or score(self, x))
+    fit(validation=400)
+    assert calls == [400]
+
+
 def test_evidence_from_the_head():
     density, head = fit(), fit(evidence_from=EvidenceFrom.HEAD)
     features, embedding, _, _ = world(5, 50, seed=2)
