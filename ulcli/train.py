@@ -83,6 +83,7 @@ class TrainResult:
 
     path: Path
     before: dict[str, float]  # of the cross-entropy classifier
+    uncalibrated: dict[str, float]  # of the evidential head at temperature 1
     after: dict[str, float]  # of the evidential head
     images: int
     validation_images: int
@@ -144,7 +145,7 @@ def train(settings: TrainSettings, reporter: Reporter | None = None) -> TrainRes
         target_accuracy=settings.target_accuracy,
         reporter=reporter,
     )
-    before = classification_metrics(baseline(held_out.values).softmax(1), held_out.labels)
+    uncalibrated = ul.expected_probability(predictor.uncalibrated()(held_out.values, held_out.embedding).alpha)
     after = classification_metrics(probabilities, held_out.labels)
     Model(
         backbone=BackboneRecord(backbone.arch, backbone.num_classes, backbone.head, backbone.taps, _weights(backbone)),
@@ -167,7 +168,8 @@ def train(settings: TrainSettings, reporter: Reporter | None = None) -> TrainRes
     ).save(settings.output)
     return TrainResult(
         path=settings.output,
-        before=before,
+        before=classification_metrics(baseline(held_out.values).softmax(1), held_out.labels),
+        uncalibrated=classification_metrics(uncalibrated, held_out.labels),
         after=after,
         images=len(features),
         validation_images=len(held_out),

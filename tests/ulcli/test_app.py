@@ -118,7 +118,18 @@ class TestTrain:
         ran = ul("train", "--loss", "evidential", "-o", tmp_path / "m.pt")
         assert ran.code == 0
         assert (tmp_path / "m.pt").is_file()
-        assert all(word in ran.out for word in ("accuracy", "nll", "ece", "before", "after", "seconds"))
+        words = (
+            "accuracy",
+            "nll",
+            "ece",
+            "adaptive_ece",
+            "classwise_ece",
+            "before",
+            "uncalibrated",
+            "after",
+            "seconds",
+        )
+        assert all(word in ran.out for word in words)
         assert f"wrote {tmp_path / 'm.pt'}" in ran.err
         assert sorted(path.name for path in tmp_path.iterdir()) == ["m.pt"]
 
@@ -127,6 +138,8 @@ class TestTrain:
         result = json.loads(ran.out)
         assert ran.err == ""
         assert result["after"]["accuracy"] > 0.9
+        assert result["uncalibrated"]["accuracy"] == result["after"]["accuracy"]
+        assert result["uncalibrated"]["nll"] >= result["after"]["nll"]
         assert result["images"] == 1078
 
     def test_same_seed_same_weights_to_the_bit(self, ul, tmp_path):

@@ -94,6 +94,10 @@ class Predictor:
         signs = _signs(self.density, self.baseline, features, embedding)
         return self._predictions(features, self.familiarity.typicality(self.familiarity.score(signs)))
 
+    def uncalibrated(self) -> Predictor:
+        """The same with temperature 1."""
+        return replace(self, head=replace(self.head, temperature=1.0))
+
     def _predictions(self, features: Tensor, typicality: Tensor) -> Predictions:
         raw = replace(self.head, temperature=1.0).alpha(features)
         if self.evidence_from is EvidenceFrom.HEAD:

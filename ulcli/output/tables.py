@@ -99,10 +99,10 @@ def _scores_table(title: str, scores: Mapping[str, Mapping[str, Estimate]]) -> T
 def train_table(result: TrainResult) -> Table:
     """Before and after, on the validation images."""
     title = f"{result.validation_images:,} validation images"
-    table = _table("", "before (cross-entropy)", "after (evidential)", title=title)
-    for name in ("accuracy", "nll", "ece"):
-        _add_row(table, name, _number(result.before[name]), _number(result.after[name]))
-    _add_row(table, "seconds", "", f"{result.seconds:.1f}")
+    table = _table("", "before (cross-entropy)", "evidential, uncalibrated", "after (evidential)", title=title)
+    for name in result.after:
+        _add_row(table, name, *(_number(each[name]) for each in (result.before, result.uncalibrated, result.after)))
+    _add_row(table, "seconds", "", "", f"{result.seconds:.1f}")
     return table
 
 

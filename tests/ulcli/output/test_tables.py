@@ -57,7 +57,8 @@ def evaluation(**changes):
 
 def training(**changes):
     figures = {"accuracy": 0.9, "nll": 0.31, "ece": 0.05}
-    fields = {"path": Path("m.pt"), "before": figures, "after": {**figures, "nll": 0.27}, "images": 1000}
+    after, uncalibrated = {**figures, "nll": 0.27}, {**figures, "nll": 0.29}
+    fields = {"path": Path("m.pt"), "before": figures, "uncalibrated": uncalibrated, "after": after, "images": 1000}
     fields |= {"validation_images": 1234, "unreadable": 0, "epochs": 3, "seconds": 1.25}
     fields |= {"flags": "vacuity>0.1", "temperature": 1.5}
     return TrainResult(**{**fields, **changes})
@@ -199,7 +200,7 @@ def test_requirements():
 def test_a_training():
     text = printed(train_table(training()))
     assert "1,234 validation images" in text
-    assert lines(text, "nll")[0].split() == ["nll", "0.3100", "0.2700"]
+    assert lines(text, "nll")[0].split() == ["nll", "0.3100", "0.2900", "0.2700"]
     assert lines(text, "seconds")[0].split() == ["seconds", "1.2"]
 
 
