@@ -243,12 +243,13 @@ def _data(settings: TrainSettings, source: _Source) -> tuple[ImageSet, ImageSet]
         raise UserError(f"--val {val} holds images of --data {data}: thresholds from them would promise too much")
     images = labelled_set(data, "train", settings.places)
     validation = labelled_set(val, "val" if same or comes_in_parts(val.name) else "all", settings.places)
-    assert images.classes is not None
-    if len(images.classes) < 2:
-        raise UserError(f"'{images.name}' has one class only; a classifier needs two or more")
     images, validation = _without(images, settings.hold_out), _without(validation, settings.hold_out)
     classes = images.classes
     assert classes is not None
+    if len(classes) < 2:
+        raise UserError(
+            f"'{images.name}' has too few classes to fit on ({len(classes)}); a classifier needs two or more"
+        )
     if source.model is not None:
         check_classes(images, source.model.classes, "the model")
         classes = source.model.classes

@@ -209,6 +209,8 @@ class TestTrain:
             (["--data", "digits:train", "--val", "digits:all"], "would promise too much"),
             (["--data", "digits", "--val", "digits:train"], "would promise too much"),
             (["--hold-out", "eleven"], "unknown class 'eleven'"),
+            ([word for k in range(9) for word in ("--hold-out", k)], "too few classes to fit on (1)"),
+            ([word for k in range(10) for word in ("--hold-out", k)], "too few classes to fit on (0)"),
             (["--target-accuracy", "98"], "--target-accuracy is 98"),
             (["--evidence-from", "densty"], "did you mean 'density'"),
             (["-o", "nowhere/m.pt"], "there is no directory 'nowhere'"),

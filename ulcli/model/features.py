@@ -12,7 +12,7 @@ from ulcli.data.imageset import ImageSet, hash_parts
 from ulcli.data.loader import batches
 from ulcli.data.transform import Transform
 from ulcli.errors import UserError, shorten
-from ulcli.model.backbone import Backbone
+from ulcli.model.backbone import Activations, Backbone
 from ulcli.model.cache import FeatureCache
 from ulcli.reporting import Reporter
 
@@ -87,7 +87,7 @@ class Extractor:
             for batch in batches(images, self.transform, self.batch_size, self.workers):
                 if batch.readable:
                     activations = self.backbone(batch.images.to(self.device))
-                    _check_finite(activations.features, images)
+                    _check_finite(activations, images)
                     values.append(activations.features)
                     if for_density:
                         assert images.labels is not None
@@ -121,8 +121,8 @@ class Extractor:
         return hash_parts("features 4", self.backbone.digest(), made_of_probe, repr(self.transform))
 
 
-def _check_finite(features: Tensor, images: ImageSet) -> None:
-    if not features.isfinite().all():
+def _check_finite(activations: Activations, images: ImageSet) -> None:
+    if not all(part.isfinite().all() for part in activations):
         raise UserError(
             f"the network gives features that are not finite (NaN or infinite) on '{images.name}'; "
             "check the checkpoint, --mean and --std"

@@ -33,6 +33,13 @@ class Counting(nn.Module):
         return self.fc(self.body(x))
 
 
+class NoNaN(nn.Module):
+    """Hides what the layers before did."""
+
+    def forward(self, x):
+        return x.nan_to_num()
+
+
 @pytest.fixture
 def backbone():
     found = Backbone.take_apart("mine", None, Counting(), TRANSFORM.shape)
@@ -124,6 +131,16 @@ def test_a_network_that_gives_nan(backbone, recorder):
     images = ArraySet("toy", np.zeros((3, 8, 8), np.uint8))
     with pytest.raises(UserError, match=r"features that are not finite \(NaN or infinite\) on 'toy'; check the checkp"):
         Extractor(backbone, TRANSFORM)(images, recorder)
+
+
+def test_a_layer_that_gives_nan_where_the_outcome_hides_it(backbone, recorder):
+    backbone.network.body[2] = nn.Sequential(NoNaN(), nn.AdaptiveAvgPool2d(1))
+    with torch.no_grad():
+        backbone.network.body[0].bias[0] = torch.nan
+    images = ArraySet("toy", np.zeros((3, 8, 8), np.uint8), np.zeros(3, int), ("a",))
+    for density in (False, True):
+        with pytest.raises(UserError, match=r"features that are not finite \(NaN or infinite\) on 'toy'"):
+            Extractor(backbone, TRANSFORM)(images, recorder, for_density=density)
 
 
 def test_the_second_pass_comes_from_the_cache(image_folder, backbone, recorder, tmp_path):
