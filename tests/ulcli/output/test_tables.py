@@ -102,6 +102,15 @@ def test_labels_and_flags():
     assert "unfamiliar" in lines(text, "a.png")[0]
 
 
+def test_prediction_sets():
+    assert " set" not in printed(score_table([row()], 5))
+    every = "|".join(map(str, range(100)))
+    text = printed(score_table([row(set="3|8"), row("b.png", 0.9, set=every), row("c.png", error="bad", set=None)], 5))
+    assert lines(text, "reason")[0].split()[-2:] == ["set", "error"]
+    assert lines(text, "a.png")[0].split()[-1] == "3|8"
+    assert every in "".join(text.split())  # folded, never cut
+
+
 @pytest.mark.parametrize("name", MARKUP)
 def test_markup_in_names_is_text(name):
     rows = [row(name, label=name), row(name, error=f"damaged image: {name}", label=name)]
@@ -200,6 +209,9 @@ def test_requirements():
 def test_a_training():
     text = printed(train_table(training()))
     assert "1,234 validation images" in text
+    heading = lines(text, "before")[0]
+    assert heading.split() == ["before", "(cross-entropy)", "uncalibrated", "after", "(evidential)"]
+    assert len(heading.rstrip()) <= 80  # what a terminal shows without folding
     assert lines(text, "nll")[0].split() == ["nll", "0.3100", "0.2900", "0.2700"]
     assert lines(text, "seconds")[0].split() == ["seconds", "1.2"]
 
