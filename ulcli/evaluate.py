@@ -210,7 +210,8 @@ class _Scored:
         predictor = model.predictor
         predictions, logits = predictor(features.values, features.embedding), predictor.baseline(features.values)
         scores = {name: MEASURES[name].sign * value for name, value in measure_all(predictions).items()}
-        scores[HEAD_VACUITY] = ul.vacuity(predictions.head_alpha, prior=predictor.head.prior).numpy()
+        # A loss without a prior has no vacuity, but no less an order by the amount of evidence.
+        scores[HEAD_VACUITY] = ul.vacuity(predictions.head_alpha, prior=predictor.head.prior or 1.0).numpy()
         scores |= logit_scores(logits)
         scores |= baselines.scores(features.values) if baselines else {}
         return cls(features, predictions, logits, scores)

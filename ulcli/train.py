@@ -107,6 +107,11 @@ def train(settings: TrainSettings, reporter: Reporter | None = None) -> TrainRes
     if settings.loss not in ul.loss_names():
         raise unknown_name("loss", settings.loss, ul.loss_names())
     loss = ul.get_loss(settings.loss)
+    if settings.evidence_from is EvidenceFrom.HEAD and not loss.prior:
+        raise UserError(
+            f"--evidence-from head makes no sense with --loss {loss.name}: without a prior vacuity is 0 for every "
+            "image; leave it at density, or take another loss"
+        )
     reg_factor = _reg_factor(settings, loss)
     check_writable(settings.output)
     if settings.checkpoint is not None and settings.output.resolve() == settings.checkpoint.resolve():

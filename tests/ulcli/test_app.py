@@ -213,6 +213,7 @@ class TestTrain:
             ([word for k in range(10) for word in ("--hold-out", k)], "too few classes to fit on (0)"),
             (["--target-accuracy", "98"], "--target-accuracy is 98"),
             (["--evidence-from", "densty"], "did you mean 'density'"),
+            (["--evidence-from", "head", "--loss", "belief-matching"], "vacuity is 0 for every image"),
             (["-o", "nowhere/m.pt"], "there is no directory 'nowhere'"),
             (["-o", "."], "is a directory"),
         ],

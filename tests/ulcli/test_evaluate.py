@@ -1,5 +1,7 @@
 """What `ul evaluate` measures, against scikit-learn, and that it computes nothing twice."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
@@ -12,6 +14,7 @@ from ulcli.model.backbone import Backbone
 from ulcli.model.cache import FeatureCache
 from ulcli.model.file import Model
 from ulcli.model.predictor import Predictor
+from ulcli.train import TrainSettings, train
 
 
 @pytest.fixture
@@ -67,3 +70,11 @@ def test_the_verdict_compares_with_the_best_baseline(settings):
     assert result.verdict.baseline == best
     assert result.verdict.difference.value == pytest.approx(mean("vacuity") - mean(best))
     assert "better than the best baseline" in str(result.verdict)
+
+
+def test_a_loss_without_a_prior_ranks_by_the_amount_of_evidence_too(settings, tmp_path):
+    model = tmp_path / "belief.pt"
+    train(TrainSettings(loss="belief-matching", output=model))
+    result = evaluate(replace(settings, model=model, shifts=[]))
+    for strange in result.ood.values():
+        assert 0.5 < strange.scores["head_vacuity"]["auroc"].value < 1
