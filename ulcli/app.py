@@ -341,6 +341,8 @@ def _evaluate(
         _write_document(evaluate_document(result), form, output)
     else:
         _write_rows(evaluate_rows(result), EVALUATE_COLUMNS, form, output)
+        if result.verdict is not None and not quiet:
+            say(str(result.verdict))  # words have no row
     unmet = [each for each in result.requirements if not each.met]
     for each in unmet:
         say(f"ul: requirement not met: {each.condition}, measured {each.value:.4f}")

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,8 +22,13 @@ from ulcli.model.cache import FeatureCache
 from ulcli.model.estimates import Estimate, Resamples, against, classification, selective
 from ulcli.model.features import Extractor, Features, warn_of_unreadable
 from ulcli.model.file import Model
+from ulcli.model.flags import Flags
 from ulcli.model.measures import MEASURES, measure_all
+from ulcli.model.predictor import Predictions
 from ulcli.reporting import Reporter, Silent
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 METRICS = (
     "accuracy",
@@ -147,30 +153,29 @@ def evaluate(settings: EvaluateSettings, reporter: Reporter | None = None) -> Ev
         settings.workers,
         settings.cache,
     )
-    scorer = _Scorer(model, _feature_baselines(model, places, extract, reporter))
+    baselines = _feature_baselines(model, places, extract, reporter)
 
-    familiar = _extracted(extract, images, reporter)
-    unreadable = len(familiar.errors)
-    own_scores = scorer.strangeness(familiar)
+    familiar = _Scored.of(model, baselines, _extracted(extract, images, reporter))
+    unreadable = len(familiar.features.errors)
     draws = Resamples.of(len(familiar), settings.bootstrap, (settings.seed, 0))
-    metrics, baseline = scorer.figures(familiar, draws), scorer.baseline_figures(familiar, draws)
+    metrics, baseline = familiar.figures(model.flags, draws), familiar.baseline_figures(draws)
 
     ood: dict[str, StrangeResult] = {}
     replicates: dict[str, dict[str, np.ndarray]] = {}
     for position, (kind, other) in enumerate(strange, start=1):
-        features = _extracted(extract, other, reporter)
-        unreadable += len(features.errors)
-        other_draws = Resamples.of(len(features), settings.bootstrap, (settings.seed, position))
-        estimates, replicates[other.name] = against(own_scores, scorer.strangeness(features), draws, other_draws)
-        ood[other.name] = StrangeResult(kind, len(features), estimates)
+        scored = _Scored.of(model, baselines, _extracted(extract, other, reporter))
+        unreadable += len(scored.features.errors)
+        other_draws = Resamples.of(len(scored), settings.bootstrap, (settings.seed, position))
+        estimates, replicates[other.name] = against(familiar.strangeness, scored.strangeness, draws, other_draws)
+        ood[other.name] = StrangeResult(kind, len(scored), estimates)
 
     shifted: dict[str, ShiftResult] = {}
     for shift in settings.shifts:
         # The same images, so the same draws: what differs is the shift alone.
-        features = extract(Shifted(images, shift.kind, shift.severity), reporter)
-        draws_here = Resamples.of(len(features), settings.bootstrap, (settings.seed, 0))
-        estimates, _ = against(own_scores, scorer.strangeness(features), draws, draws_here)
-        shifted[str(shift)] = ShiftResult(len(features), scorer.figures(features, draws_here), estimates)
+        scored = _Scored.of(model, baselines, extract(Shifted(images, shift.kind, shift.severity), reporter))
+        draws_here = Resamples.of(len(scored), settings.bootstrap, (settings.seed, 0))
+        estimates, _ = against(familiar.strangeness, scored.strangeness, draws, draws_here)
+        shifted[str(shift)] = ShiftResult(len(scored), scored.figures(model.flags, draws_here), estimates)
 
     worst = min((result.scores[OWN]["auroc"].value for result in ood.values()), default=math.nan)
     figures = {name: estimate.value for name, estimate in metrics.items()} | {"ood_auroc": worst}
@@ -189,40 +194,46 @@ def evaluate(settings: EvaluateSettings, reporter: Reporter | None = None) -> Ev
 
 
 @dataclass(frozen=True)
-class _Scorer:
-    """A model and what it is compared with."""
+class _Scored:
+    """What the model and its rivals make of a set."""
 
-    model: Model
-    baselines: FeatureBaselines | None
+    features: Features
+    predictions: Predictions
+    logits: Tensor  # (n, K), of the cross-entropy classifier
+    strangeness: dict[str, np.ndarray]  # every measure and every baseline, turned so that higher means stranger
 
-    def figures(self, features: Features, draws: Resamples) -> dict[str, Estimate]:
+    @classmethod
+    def of(cls, model: Model, baselines: FeatureBaselines | None, features: Features) -> _Scored:
+        """Everything that takes a look at the features."""
+        import uncertainty_loss as ul
+
+        predictor = model.predictor
+        predictions, logits = predictor(features.values, features.embedding), predictor.baseline(features.values)
+        scores = {name: MEASURES[name].sign * value for name, value in measure_all(predictions).items()}
+        # A loss without a prior has no vacuity, but no less an order by the amount of evidence.
+        scores[HEAD_VACUITY] = ul.vacuity(predictions.head_alpha, prior=predictor.head.prior or 1.0).numpy()
+        scores |= logit_scores(logits)
+        scores |= baselines.scores(features.values) if baselines else {}
+        return cls(features, predictions, logits, scores)
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    def figures(self, flags: Flags, draws: Resamples) -> dict[str, Estimate]:
         """Every metric of the model's predictions for labelled images."""
         import uncertainty_loss as ul
 
-        predictions = self.model.predictor(features.values, features.embedding)
-        reasons = self.model.flags.reasons(predictions.alpha, predictions.vacuity)
+        reasons = flags.reasons(self.predictions.alpha, self.predictions.vacuity)
         flagged = np.array([reason is not None for reason in reasons], np.float64)
-        probabilities = ul.expected_probability(predictions.alpha)
+        probabilities = ul.expected_probability(self.predictions.alpha)
         return {
-            **_figures(probabilities.numpy(), features, draws),
+            **_figures(probabilities.numpy(), self.features, draws),
             "flag_rate": Estimate.of(flagged @ draws.counts / len(flagged)),
         }
 
-    def baseline_figures(self, features: Features, draws: Resamples) -> dict[str, Estimate]:
+    def baseline_figures(self, draws: Resamples) -> dict[str, Estimate]:
         """The same of the cross-entropy classifier, with its maximum probability as confidence."""
-        return _figures(self.model.predictor.baseline(features.values).softmax(1).numpy(), features, draws)
-
-    def strangeness(self, features: Features) -> dict[str, np.ndarray]:
-        """Every measure and every baseline, turned so that higher means stranger."""
-        import uncertainty_loss as ul
-
-        predictor = self.model.predictor
-        predictions = predictor(features.values, features.embedding)
-        measures = measure_all(predictions)
-        scores = {name: MEASURES[name].sign * value for name, value in measures.items()}
-        scores[HEAD_VACUITY] = ul.vacuity(predictions.head_alpha, prior=predictor.head.prior).numpy()
-        scores |= logit_scores(predictor.baseline(features.values))
-        return scores | (self.baselines.scores(features.values) if self.baselines else {})
+        return _figures(self.logits.softmax(1).numpy(), self.features, draws)
 
 
 def _figures(probabilities: np.ndarray, features: Features, draws: Resamples) -> dict[str, Estimate]:

@@ -12,6 +12,7 @@ from ulcli.engine.local import Row, Scorer, SetOptions, is_labelled
 from ulcli.errors import UserError
 from ulcli.expressions import Condition
 from ulcli.model.file import Model
+from ulcli.model.sets import PredictionSets
 from ulcli.reporting import Reporter, Silent
 
 
@@ -110,6 +111,8 @@ def score(settings: ScoreSettings, reporter: Reporter | None = None) -> Scoring:
         settings.alpha,
         settings.sets,
     )
+    if settings.sets is not None:
+        _warn_of_few(model.sets, settings.sets.coverage, reporter)
     tally = Tally(settings.max_flagged)
 
     def counted() -> Iterator[Row]:
@@ -118,3 +121,14 @@ def score(settings: ScoreSettings, reporter: Reporter | None = None) -> Scoring:
             yield row
 
     return Scoring(scorer.columns(labelled=is_labelled(sets)), counted(), tally, str(settings.flag_on or model.flags))
+
+
+def _warn_of_few(sets: PredictionSets, coverage: float, reporter: Reporter) -> None:
+    import uncertainty_loss as ul
+
+    needed = ul.conformal_sample_size(1 - coverage)
+    if len(sets.lac) < needed:
+        reporter.warn(
+            f"the {len(sets.lac)} validation images of the model are too few for --sets {coverage:g}: every set holds "
+            f"all classes; validate with {needed:,} or more, or promise less"
+        )

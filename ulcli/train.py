@@ -83,6 +83,7 @@ class TrainResult:
 
     path: Path
     before: dict[str, float]  # of the cross-entropy classifier
+    uncalibrated: dict[str, float]  # of the evidential head at temperature 1
     after: dict[str, float]  # of the evidential head
     images: int
     validation_images: int
@@ -106,6 +107,11 @@ def train(settings: TrainSettings, reporter: Reporter | None = None) -> TrainRes
     if settings.loss not in ul.loss_names():
         raise unknown_name("loss", settings.loss, ul.loss_names())
     loss = ul.get_loss(settings.loss)
+    if settings.evidence_from is EvidenceFrom.HEAD and not loss.prior:
+        raise UserError(
+            f"--evidence-from head makes no sense with --loss {loss.name}: without a prior vacuity is 0 for every "
+            "image; leave it at density, or take another loss"
+        )
     reg_factor = _reg_factor(settings, loss)
     check_writable(settings.output)
     if settings.checkpoint is not None and settings.output.resolve() == settings.checkpoint.resolve():
@@ -144,7 +150,7 @@ def train(settings: TrainSettings, reporter: Reporter | None = None) -> TrainRes
         target_accuracy=settings.target_accuracy,
         reporter=reporter,
     )
-    before = classification_metrics(baseline(held_out.values).softmax(1), held_out.labels)
+    uncalibrated = ul.expected_probability(predictor.uncalibrated()(held_out.values, held_out.embedding).alpha)
     after = classification_metrics(probabilities, held_out.labels)
     Model(
         backbone=BackboneRecord(backbone.arch, backbone.num_classes, backbone.head, backbone.taps, _weights(backbone)),
@@ -167,7 +173,8 @@ def train(settings: TrainSettings, reporter: Reporter | None = None) -> TrainRes
     ).save(settings.output)
     return TrainResult(
         path=settings.output,
-        before=before,
+        before=classification_metrics(baseline(held_out.values).softmax(1), held_out.labels),
+        uncalibrated=classification_metrics(uncalibrated, held_out.labels),
         after=after,
         images=len(features),
         validation_images=len(held_out),
@@ -241,12 +248,13 @@ def _data(settings: TrainSettings, source: _Source) -> tuple[ImageSet, ImageSet]
         raise UserError(f"--val {val} holds images of --data {data}: thresholds from them would promise too much")
     images = labelled_set(data, "train", settings.places)
     validation = labelled_set(val, "val" if same or comes_in_parts(val.name) else "all", settings.places)
-    assert images.classes is not None
-    if len(images.classes) < 2:
-        raise UserError(f"'{images.name}' has one class only; a classifier needs two or more")
     images, validation = _without(images, settings.hold_out), _without(validation, settings.hold_out)
     classes = images.classes
     assert classes is not None
+    if len(classes) < 2:
+        raise UserError(
+            f"'{images.name}' has too few classes to fit on ({len(classes)}); a classifier needs two or more"
+        )
     if source.model is not None:
         check_classes(images, source.model.classes, "the model")
         classes = source.model.classes

@@ -164,18 +164,17 @@ def lac_sets(probabilities: Tensor, threshold: float) -> Tensor:
 def fit_aps(probabilities: Tensor, labels: Tensor, coverage: float, seed: int | None = None) -> float:
     """The threshold of adaptive conformal prediction sets (APS).
 
-    Classes join by falling probability until these add up to enough: larger sets for ambiguous images than LAC's
-    and smaller ones for clear images, so that the coverage is more even over both.
+    Classes join by falling probability as long as those before do not add up to enough: larger sets for ambiguous
+    images than LAC's and smaller ones for clear images, so that the coverage is more even over both.
 
     Args:
         probabilities: Of validation samples, shape (N, K).
         labels: Class indices, shape (N,).
         coverage: Share of new samples whose set shall hold their class, on average, in (0, 1).
-        seed: None: a class counts with all of its probability, and one image has always the same set. (The last
-            class to join then has one score in all images: where it is the right one in a share 1 - coverage of
-            them, every set holds every class.) A number:
-            it counts with a random part of it, as in the paper, drawn from this seed; sets become smaller on
-            average. `aps_sets` then needs a seed as well, another one.
+        seed: None: a class counts for those after it alone, and one image has always the same set. (Counted for
+            itself as well, the right class of a clear image comes close to 1, as does the last class of any: the
+            sets that cover both hold nearly every class.) A number: it counts for itself with a random part, as in
+            the paper, drawn from this seed. `aps_sets` then needs a seed as well, another one.
 
     Returns:
         The threshold for `aps_sets`, in [-1, 0], or infinity as `fit_lac`.
@@ -301,18 +300,17 @@ def _conformal_rank(n: int, rate: float) -> int:
 
 
 def _aps_scores(probabilities: Tensor, seed: int | None) -> Tensor:
-    """Minus the probability of the classes less probable than each, (N, K): the later a class joins, the higher.
+    """Minus the probability of each class and those after it, (N, K): the later a class joins, the higher.
 
-    The paper sums the classes before; the sum of those after, from the smallest up, tells apart scores that
-    would all round to 1.
+    The paper sums the classes before; the sum of the others, from the smallest up, tells apart scores that would all
+    round to 1.
     """
     p, order = probabilities.double().sort(dim=1, stable=True)
-    after = torch.cat([torch.zeros_like(p[:, :1]), p.cumsum(1)[:, :-1]], dim=1)
+    left = p.cumsum(1)
     if seed is not None:
         generator = torch.Generator().manual_seed(seed)
-        part = torch.rand(len(p), 1, generator=generator, dtype=torch.float64).to(p.device)
-        after = after + (1 - part) * p
-    return torch.empty_like(p).scatter_(1, order, -after)
+        left = left - p * torch.rand(len(p), 1, generator=generator, dtype=torch.float64).to(p.device)
+    return torch.empty_like(p).scatter_(1, order, -left)
 
 
 def _with_most_probable(sets: Tensor, probabilities: Tensor) -> Tensor:

@@ -18,20 +18,23 @@ class Familiarity:
 
     Three signs of strangeness are joined, each in units of its spread over validation images, z:
 
-        score = z(distance) + z(z(relative) + z(energy))
+        score = z(distance) + max(z(z(relative) + z(energy)), the least of validation images)
 
     Far images are far from everything (`distance`); near ones lie between the known classes, which the other two
-    see, and those count as one sign. `typicality` is the share of familiar images that score at least as high: by
-    rank up to the 90% point, beyond it by a generalised Pareto tail (Pickands 1975; probability-weighted moments of
-    Hosking and Wallis 1987), for no rank can tell how far outside an image lies.
+    see, and those count as one sign. It may speak for an image no more than for any validation image: the energy of
+    features that grow falls without end, faster than their distance rises. `typicality` is the share of familiar
+    images that score at least as high: by rank up to the 90% point, beyond it by a generalised Pareto tail (Pickands
+    1975; probability-weighted moments of Hosking and Wallis 1987), for no rank can tell how far outside an image
+    lies.
 
     Fit it on images that neither the network's head nor the density was fitted on.
     """
 
-    def __init__(self, mean: Tensor, std: Tensor, pair_std: float, scores: Tensor) -> None:
+    def __init__(self, mean: Tensor, std: Tensor, pair_std: float, pair_least: float, scores: Tensor) -> None:
         self.mean = mean  # (3,): of distance, relative distance and energy over validation images
         self.std = std  # (3,)
         self.pair_std = pair_std  # of z(relative) + z(energy)
+        self.pair_least = pair_least  # the least of their joint sign over validation images
         self.scores = scores  # validation scores in ascending order, at most _KEPT of them
         self._shape, self._scale = _pareto_tail(scores, self._knot)
 
@@ -54,13 +57,16 @@ class Familiarity:
         mean, std = signs.mean(0), signs.std(0).clamp_min(1e-12)
         z = (signs - mean) / std
         pair_std = max(float((z[:, 1] + z[:, 2]).std()), 1e-12)
-        scores = _score(signs, mean, std, pair_std).sort().values
+        pair = (z[:, 1] + z[:, 2]) / pair_std
+        scores = (z[:, 0] + pair).sort().values
         kept = torch.linspace(0, len(scores) - 1, min(len(scores), _KEPT), dtype=torch.float64).round().long()
-        return cls(mean, std, pair_std, scores[kept])
+        return cls(mean, std, pair_std, float(pair.min()), scores[kept])
 
     def score(self, signs: Tensor) -> Tensor:
         """Strangeness, shape (N,), of signs (N, 3); higher is less familiar."""
-        return _score(signs.double(), self.mean, self.std, self.pair_std)
+        z = (signs.double() - self.mean) / self.std
+        pair = (z[:, 1] + z[:, 2]) / self.pair_std
+        return z[:, 0] + pair.clamp_min(self.pair_least)
 
     def typicality(self, score: Tensor) -> Tensor:
         """Share of familiar images with at least this score, shape (N,), double.
@@ -92,25 +98,20 @@ class Familiarity:
         return count.clamp_min(1e-9)  # in alpha = 1 + K m p the order of the classes shall survive
 
     def state_dict(self) -> dict[str, Any]:
-        """Tensors and a number that `from_state_dict` restores."""
-        return {"mean": self.mean, "std": self.std, "pair_std": self.pair_std, "scores": self.scores}
+        """Tensors and numbers that `from_state_dict` restores."""
+        return {name: getattr(self, name) for name in ("mean", "std", "pair_std", "pair_least", "scores")}
 
     @classmethod
     def from_state_dict(cls, state: Mapping[str, Any]) -> Familiarity:
         """The inverse of `state_dict`; ValueError where the shapes are others."""
         if state["mean"].shape != (3,) or state["std"].shape != (3,) or len(state["scores"]) < 3:
             raise ValueError("expected mean and std of three signs and at least three scores")
-        return cls(state["mean"], state["std"], float(state["pair_std"]), state["scores"])
+        return cls(state["mean"], state["std"], float(state["pair_std"]), float(state["pair_least"]), state["scores"])
 
     @property
     def _knot(self) -> int:
         """Where the tail begins: the last score below the upper tenth (two scores at least)."""
         return len(self.scores) - max(len(self.scores) // 10, 2) - 1
-
-
-def _score(signs: Tensor, mean: Tensor, std: Tensor, pair_std: float) -> Tensor:
-    z = (signs - mean) / std
-    return z[:, 0] + (z[:, 1] + z[:, 2]) / pair_std
 
 
 def _pareto_tail(scores: Tensor, knot: int) -> tuple[float, float]:

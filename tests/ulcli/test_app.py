@@ -118,7 +118,18 @@ class TestTrain:
         ran = ul("train", "--loss", "evidential", "-o", tmp_path / "m.pt")
         assert ran.code == 0
         assert (tmp_path / "m.pt").is_file()
-        assert all(word in ran.out for word in ("accuracy", "nll", "ece", "before", "after", "seconds"))
+        words = (
+            "accuracy",
+            "nll",
+            "ece",
+            "adaptive_ece",
+            "classwise_ece",
+            "before",
+            "uncalibrated",
+            "after",
+            "seconds",
+        )
+        assert all(word in ran.out for word in words)
         assert f"wrote {tmp_path / 'm.pt'}" in ran.err
         assert sorted(path.name for path in tmp_path.iterdir()) == ["m.pt"]
 
@@ -127,6 +138,8 @@ class TestTrain:
         result = json.loads(ran.out)
         assert ran.err == ""
         assert result["after"]["accuracy"] > 0.9
+        assert result["uncalibrated"]["accuracy"] == result["after"]["accuracy"]
+        assert result["uncalibrated"]["nll"] >= result["after"]["nll"]
         assert result["images"] == 1078
 
     def test_same_seed_same_weights_to_the_bit(self, ul, tmp_path):
@@ -196,8 +209,11 @@ class TestTrain:
             (["--data", "digits:train", "--val", "digits:all"], "would promise too much"),
             (["--data", "digits", "--val", "digits:train"], "would promise too much"),
             (["--hold-out", "eleven"], "unknown class 'eleven'"),
+            ([word for k in range(9) for word in ("--hold-out", k)], "too few classes to fit on (1)"),
+            ([word for k in range(10) for word in ("--hold-out", k)], "too few classes to fit on (0)"),
             (["--target-accuracy", "98"], "--target-accuracy is 98"),
             (["--evidence-from", "densty"], "did you mean 'density'"),
+            (["--evidence-from", "head", "--loss", "belief-matching"], "vacuity is 0 for every image"),
             (["-o", "nowhere/m.pt"], "there is no directory 'nowhere'"),
             (["-o", "."], "is a directory"),
         ],
@@ -302,7 +318,9 @@ class TestEvaluate:
 
     def test_csv_says_the_same(self, ul, model, tmp_path):
         document = json.loads(ul("evaluate", model, "-f", "json").out)
-        assert ul("evaluate", model, "-o", tmp_path / "figures.csv").code == 0
+        ran = ul("evaluate", model, "-o", tmp_path / "figures.csv")
+        assert ran.code == 0
+        assert document["verdict"] in ran.err
         rows = records((tmp_path / "figures.csv").read_text())
         values = {(row["set"], row["score"], row["metric"]): float(row["value"]) for row in rows}
         assert values["digits:test", "head", "accuracy"] == document["metrics"]["accuracy"]["value"]
@@ -477,6 +495,13 @@ class TestScore:
         assert all(row["predicted"] in row["set"].split("|") for row in rows)
         assert "--sets is 2" in ul("score", model, "digits", "--sets", "2").error_line
         assert "did you mean" in ul("score", model, "digits", "--sets", "0.9", "--set-method", "lab").error_line
+
+    def test_too_few_validation_images_for_the_sets_are_told(self, ul, model, images):
+        ran = ul("score", model, images / "digit_5.png", "--sets", "0.999", "-q", "-f", "csv")
+        assert "the 360 validation images of the model are too few for --sets 0.999" in ran.err
+        assert "validate with 999 or more" in ran.err
+        assert records(ran.out)[0]["set"] == "0|1|2|3|4|5|6|7|8|9"
+        assert ul("score", model, images / "digit_5.png", "--sets", "0.997", "-q", "-f", "csv").err == ""
 
     def test_strange_images_are_flagged_and_plain_digits_are_not(self, ul, model, images):
         rows = {Path(row["path"]).stem: row for row in records(ul("score", model, images, "-f", "csv").out)}

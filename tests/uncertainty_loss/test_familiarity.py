@@ -34,13 +34,23 @@ def naive_score(signs, validation):
 
     pair = z(x[:, 1], v[:, 1]) + z(x[:, 2], v[:, 2])
     among = z(v[:, 1], v[:, 1]) + z(v[:, 2], v[:, 2])
-    return z(x[:, 0], v[:, 0]) + z(pair, among)
+    least = z(among, among).min()
+    return z(x[:, 0], v[:, 0]) + np.maximum(z(pair, among), least)
 
 
 @pytest.mark.parametrize("n", [3, 10, 500])
 def test_the_score(n):
     validation, test = signs_of(n), signs_of(40, seed=1)
     np.testing.assert_allclose(Familiarity.fit(validation).score(test), naive_score(test, validation), rtol=1e-9)
+
+
+def test_a_low_energy_excuses_no_distance():
+    validation = signs_of(500)
+    fitted, far = Familiarity.fit(validation), torch.tensor([[300.0, 2.0, -15.0], [1000.0, 2.0, -1e6]])
+    near, further = fitted.score(far)
+    assert float(validation[:, 2].min()) > -15
+    assert further - near == pytest.approx(700 / float(validation[:, 0].std()))
+    assert fitted.typicality(further[None]) < 1e-4
 
 
 def test_no_unit_of_measure_matters():

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from typing import Any
 
 from ulcli.data.imageset import ImageSet
@@ -112,8 +113,7 @@ class Scorer:
         row["reason"] = scored and scored.reason
         row["error"] = error
         if self.sets is not None:
-            members = scored and scored.members
-            row["set"] = members and "|".join(name for name, member in zip(classes, members, strict=True) if member)
+            row["set"] = scored and scored.members and _listed(compress(classes, scored.members))
         if self.probs:
             row |= {f"p_{name}": scored and scored.probabilities[k] for k, name in enumerate(classes)}
         if self.alpha:
@@ -130,6 +130,11 @@ class _Scored:
     measures: dict[str, float]
     reason: str | None
     members: list[bool] | None
+
+
+def _listed(names: Iterable[str]) -> str:
+    """Class names in one cell: between them `|`, which in a name, as a backslash, has a backslash before it."""
+    return "|".join(name.replace("\\", "\\\\").replace("|", "\\|") for name in names)
 
 
 def is_labelled(sets: Sequence[ImageSet]) -> bool:

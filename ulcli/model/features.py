@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from ulcli.data.imageset import ImageSet, hash_parts
 from ulcli.data.loader import batches
 from ulcli.data.transform import Transform
 from ulcli.errors import UserError, shorten
-from ulcli.model.backbone import Backbone
+from ulcli.model.backbone import Activations, Backbone
 from ulcli.model.cache import FeatureCache
 from ulcli.reporting import Reporter
 
@@ -37,7 +38,7 @@ class Features:
 
 @dataclass(frozen=True)
 class Extractor:
-    """A backbone on its device, with everything that a pass over images needs."""
+    """A backbone on its device, with everything that a pass over images needs; its weights are not to change."""
 
     backbone: Backbone
     transform: Transform
@@ -86,7 +87,7 @@ class Extractor:
             for batch in batches(images, self.transform, self.batch_size, self.workers):
                 if batch.readable:
                     activations = self.backbone(batch.images.to(self.device))
-                    _check_finite(activations.features, images)
+                    _check_finite(activations, images)
                     values.append(activations.features)
                     if for_density:
                         assert images.labels is not None
@@ -105,6 +106,11 @@ class Extractor:
         }
 
     def _key(self, images: ImageSet, *, for_density: bool) -> str:
+        return hash_parts(self._network_key, images.cache_key(), images.labels, str(for_density))
+
+    @cached_property
+    def _network_key(self) -> str:
+        """What the features of an image depend on besides the image; hashed once, for weights may be a gigabyte."""
         import torch
 
         # The code of a network may change while its weights do not, so what it makes of one image counts too; in
@@ -112,19 +118,11 @@ class Extractor:
         probe = torch.randn(1, *self.transform.shape, generator=torch.Generator().manual_seed(0))
         self.backbone.network.to(self.device)
         made_of_probe = self.backbone(probe.to(self.device)).features.half().numpy()
-        return hash_parts(
-            "features 4",
-            self.backbone.digest(),
-            made_of_probe,
-            repr(self.transform),
-            images.cache_key(),
-            images.labels,
-            str(for_density),
-        )
+        return hash_parts("features 4", self.backbone.digest(), made_of_probe, repr(self.transform))
 
 
-def _check_finite(features: Tensor, images: ImageSet) -> None:
-    if not features.isfinite().all():
+def _check_finite(activations: Activations, images: ImageSet) -> None:
+    if not all(part.isfinite().all() for part in activations):
         raise UserError(
             f"the network gives features that are not finite (NaN or infinite) on '{images.name}'; "
             "check the checkpoint, --mean and --std"

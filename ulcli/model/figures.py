@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def classification_metrics(probabilities: Tensor, labels: Tensor) -> dict[str, float]:
-    """Accuracy, NLL, Brier score and ECE of predictions (N, K) for labels (N,)."""
+    """Accuracy, NLL, Brier score and the calibration errors of predictions (N, K) for labels (N,)."""
     from uncertainty_loss import metrics
 
     p, y = probabilities.numpy(), labels.numpy()
@@ -18,4 +18,6 @@ def classification_metrics(probabilities: Tensor, labels: Tensor) -> dict[str, f
         "nll": metrics.negative_log_likelihood(p, y),
         "brier": metrics.brier_score(p, y),
         "ece": metrics.expected_calibration_error(p, y),
+        "adaptive_ece": metrics.adaptive_calibration_error(p, y),
+        "classwise_ece": metrics.classwise_calibration_error(p, y),
     }

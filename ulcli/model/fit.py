@@ -41,7 +41,6 @@ class Fitted:
 
     linear: Linear
     epochs: int
-    validation_loss: float
 
 
 def cross_entropy_objective() -> Objective:
@@ -116,7 +115,7 @@ def fit_linear(
         advance(recipe.epochs - epoch)
     if not math.isfinite(best_loss):
         raise UserError(f"{what} failed: its loss is not finite; check --reg-factor and the checkpoint")
-    return Fitted(scale.restore(Linear(*best)), epoch, best_loss)
+    return Fitted(scale.restore(Linear(*best)), epoch)
 
 
 @dataclass(frozen=True)

@@ -44,9 +44,9 @@ def score_table(rows: Iterable[Row], top: int) -> Table:
                 failed.append(row)
 
     worst = heapq.nlargest(top, readable(), key=lambda row: row["vacuity"])
-    labels = ["label"] if any("label" in row for row in (*worst, *failed)) else []
+    labels, sets = ([name] if any(name in row for row in (*worst, *failed)) else [] for name in ("label", "set"))
     errors = ["error"] if failed else []
-    columns = ["path", *labels, "predicted", *_SHOWN, "reason", *errors]
+    columns = ["path", *labels, "predicted", *_SHOWN, "reason", *sets, *errors]
     table = _table(*columns)
     for row in (*worst, *failed):
         style = "red" if row["error"] else "yellow" if row["flagged"] else ""
@@ -99,10 +99,10 @@ def _scores_table(title: str, scores: Mapping[str, Mapping[str, Estimate]]) -> T
 def train_table(result: TrainResult) -> Table:
     """Before and after, on the validation images."""
     title = f"{result.validation_images:,} validation images"
-    table = _table("", "before (cross-entropy)", "after (evidential)", title=title)
-    for name in ("accuracy", "nll", "ece"):
-        _add_row(table, name, _number(result.before[name]), _number(result.after[name]))
-    _add_row(table, "seconds", "", f"{result.seconds:.1f}")
+    table = _table("", "before (cross-entropy)", "uncalibrated", "after (evidential)", title=title)
+    for name in result.after:
+        _add_row(table, name, *(_number(each[name]) for each in (result.before, result.uncalibrated, result.after)))
+    _add_row(table, "seconds", "", "", f"{result.seconds:.1f}")
     return table
 
 
@@ -114,7 +114,7 @@ def info_table(result: InfoResult) -> Table:
     return table
 
 
-_WORDS = ("", "path", "label", "predicted", "reason", "error", "score", "field", "value", "requirement")
+_WORDS = ("", "path", "label", "predicted", "reason", "set", "error", "score", "field", "value", "requirement")
 
 
 def _table(*columns: str, title: str | None = None) -> Table:

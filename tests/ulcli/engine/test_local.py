@@ -196,6 +196,13 @@ def test_a_network_output_that_is_not_finite(model, digits):
     assert rows[2]["vacuity"] == pytest.approx(rows[0]["vacuity"])
 
 
+def test_class_names_with_the_separator_can_be_told_apart(model, digits):
+    names = ("a|b", "a", "b", "c\\", "|", *model.classes[5:])
+    renamed = Scorer(replace(model, classes=names), model.backbone.build(), sets=SetOptions(1 - 1e-9, SetMethod.LAC))
+    (row,) = score(renamed, Subset(digits, [0], "one digit"))
+    assert row["set"] == r"a\|b|a|b|c\\|\||5|6|7|8|9"
+
+
 def test_several_sets_in_the_order_given(scorer, digits, image_folder, recorder):
     labelled = class_folder(image_folder({"a": 1, "b": 1}), "toy")
     plain = FileSet("files", labelled.paths[:1])

@@ -33,6 +33,13 @@ class Counting(nn.Module):
         return self.fc(self.body(x))
 
 
+class NoNaN(nn.Module):
+    """Hides what the layers before did."""
+
+    def forward(self, x):
+        return x.nan_to_num()
+
+
 @pytest.fixture
 def backbone():
     found = Backbone.take_apart("mine", None, Counting(), TRANSFORM.shape)
@@ -70,7 +77,7 @@ def test_for_a_density_the_embeddings_become_moments(image_folder, backbone, rec
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-3)
     seen = backbone.network.seen
     again = extract(images, recorder, for_density=True)
-    assert backbone.network.seen == seen + 1  # from the cache, but for the probe of the network's code
+    assert backbone.network.seen == seen  # from the cache
     for name, tensor in streamed.moments.state_dict().items():
         assert torch.equal(again.moments.state_dict()[name], tensor)
 
@@ -126,13 +133,23 @@ def test_a_network_that_gives_nan(backbone, recorder):
         Extractor(backbone, TRANSFORM)(images, recorder)
 
 
+def test_a_layer_that_gives_nan_where_the_outcome_hides_it(backbone, recorder):
+    backbone.network.body[2] = nn.Sequential(NoNaN(), nn.AdaptiveAvgPool2d(1))
+    with torch.no_grad():
+        backbone.network.body[0].bias[0] = torch.nan
+    images = ArraySet("toy", np.zeros((3, 8, 8), np.uint8), np.zeros(3, int), ("a",))
+    for density in (False, True):
+        with pytest.raises(UserError, match=r"features that are not finite \(NaN or infinite\) on 'toy'"):
+            Extractor(backbone, TRANSFORM)(images, recorder, for_density=density)
+
+
 def test_the_second_pass_comes_from_the_cache(image_folder, backbone, recorder, tmp_path):
     folder = image_folder({"a": 3, "b": 2})
     (folder / "b" / "000.png").write_bytes(b"no image")
     extract = Extractor(backbone, TRANSFORM, cache=FeatureCache(tmp_path / "cache"))
     first = extract(class_folder(folder, "toy"), recorder)
     second = extract(class_folder(folder, "toy"), recorder)
-    assert backbone.network.seen == 4 + 2  # each call sends one probe
+    assert backbone.network.seen == 4 + 1  # and one probe of the network's code, however many calls
     assert torch.equal(first.values, second.values)
     assert torch.equal(first.labels, second.labels)
     assert first.errors == second.errors

@@ -92,10 +92,11 @@ def test_familiar_input_keeps_the_probabilities_of_the_calibrated_head():
     assert nll(predictor.head) < nll(replace(predictor.head, temperature=1.0)) - 0.01
 
 
-def test_far_input_goes_to_the_uniform_dirichlet():
+@pytest.mark.parametrize(("far", "longer"), [(60.0, 1), (0.0, 1e3), (0.0, 1e5), (0.0, 1e9)])
+def test_far_input_goes_to_the_uniform_dirichlet(far, longer):
     predictor = fit()
-    features, embedding, _, _ = world(5, 100, seed=2, far=60.0)
-    got = predictor(features, embedding)
+    features = world(5, 100, seed=2, far=far)[0] * longer
+    got = predictor(features, ul.embed([features]))
     np.testing.assert_allclose(got.alpha, 1, atol=1e-3)
     assert ul.vacuity(got.alpha).min() > 0.999
     assert ul.vacuity(got.head_alpha).max() < 0.5  # what the head alone believes
@@ -114,6 +115,13 @@ def test_the_temperature_suits_the_probabilities_that_are_shown(source):
     best = optimize.minimize_scalar(nll, bounds=(np.log(1 / 16), np.log(16)), method="bounded", options={"xatol": 1e-7})
     assert nll(np.log(predictor.head.temperature)) <= best.fun + 1e-8
     assert predictor.images == 2000
+
+
+def test_a_fit_measures_distances_once(monkeypatch):
+    calls, score = [], ul.FeatureDensity.score
+    monkeypatch.setattr(ul.FeatureDensity, "score", lambda self, x: calls.append(len(x)) or score(self, x))
+    fit(validation=400)
+    assert calls == [400]
 
 
 def test_evidence_from_the_head():

@@ -57,7 +57,8 @@ def evaluation(**changes):
 
 def training(**changes):
     figures = {"accuracy": 0.9, "nll": 0.31, "ece": 0.05}
-    fields = {"path": Path("m.pt"), "before": figures, "after": {**figures, "nll": 0.27}, "images": 1000}
+    after, uncalibrated = {**figures, "nll": 0.27}, {**figures, "nll": 0.29}
+    fields = {"path": Path("m.pt"), "before": figures, "uncalibrated": uncalibrated, "after": after, "images": 1000}
     fields |= {"validation_images": 1234, "unreadable": 0, "epochs": 3, "seconds": 1.25}
     fields |= {"flags": "vacuity>0.1", "temperature": 1.5}
     return TrainResult(**{**fields, **changes})
@@ -99,6 +100,15 @@ def test_labels_and_flags():
     assert "label" in text
     assert "dog" in lines(text, "a.png")[0]
     assert "unfamiliar" in lines(text, "a.png")[0]
+
+
+def test_prediction_sets():
+    assert " set" not in printed(score_table([row()], 5))
+    every = "|".join(map(str, range(100)))
+    text = printed(score_table([row(set="3|8"), row("b.png", 0.9, set=every), row("c.png", error="bad", set=None)], 5))
+    assert lines(text, "reason")[0].split()[-2:] == ["set", "error"]
+    assert lines(text, "a.png")[0].split()[-1] == "3|8"
+    assert every in "".join(text.split())  # folded, never cut
 
 
 @pytest.mark.parametrize("name", MARKUP)
@@ -199,7 +209,10 @@ def test_requirements():
 def test_a_training():
     text = printed(train_table(training()))
     assert "1,234 validation images" in text
-    assert lines(text, "nll")[0].split() == ["nll", "0.3100", "0.2700"]
+    heading = lines(text, "before")[0]
+    assert heading.split() == ["before", "(cross-entropy)", "uncalibrated", "after", "(evidential)"]
+    assert len(heading.rstrip()) <= 80  # what a terminal shows without folding
+    assert lines(text, "nll")[0].split() == ["nll", "0.3100", "0.2900", "0.2700"]
     assert lines(text, "seconds")[0].split() == ["seconds", "1.2"]
 
 

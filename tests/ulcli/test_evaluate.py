@@ -1,0 +1,80 @@
+"""What `ul evaluate` measures, against scikit-learn, and that it computes nothing twice."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from ulcli.data.catalog import DataName, Places, labelled_set, strange_set
+from ulcli.data.shifts import Shift
+from ulcli.engine.local import Scorer
+from ulcli.evaluate import EvaluateSettings, evaluate
+from ulcli.model.backbone import Backbone
+from ulcli.model.cache import FeatureCache
+from ulcli.model.file import Model
+from ulcli.model.predictor import Predictor
+from ulcli.train import TrainSettings, train
+
+
+@pytest.fixture
+def settings(digits_model, tmp_path):
+    return EvaluateSettings(
+        digits_model, shifts=[Shift("blur"), Shift("noise", 5)], bootstrap=0, cache=FeatureCache(tmp_path / "cache")
+    )
+
+
+def test_each_set_is_predicted_once_and_the_network_is_hashed_once(settings, monkeypatch):
+    calls = {"predictions": 0, "digests": 0}
+    predict, digest = Predictor.__call__, Backbone.digest
+
+    def counting_predict(self, features, embedding):
+        calls["predictions"] += 1
+        return predict(self, features, embedding)
+
+    def counting_digest(self):
+        calls["digests"] += 1
+        return digest(self)
+
+    monkeypatch.setattr(Predictor, "__call__", counting_predict)
+    monkeypatch.setattr(Backbone, "digest", counting_digest)
+    evaluate(settings)
+    assert calls == {"predictions": 5, "digests": 1}  # the data, two strange sets, two shifts
+
+
+def test_figures_are_those_of_the_rows_of_score(settings, recorder):
+    result, model = evaluate(settings), Model.load(settings.model)
+    places, scorer = Places(), Scorer(model, model.backbone.build())
+    data = labelled_set(DataName("digits"), "test", places)
+    familiar = list(scorer.rows([data], recorder))
+    assert result.metrics["accuracy"].value == pytest.approx(
+        np.mean([row["predicted"] == row["label"] for row in familiar])
+    )
+    assert result.metrics["flag_rate"].value == pytest.approx(np.mean([row["flagged"] for row in familiar]))
+    for name in ("noise", "photos"):
+        strange = list(scorer.rows([strange_set(DataName(name), model.transform.shape, places)], recorder))
+        outside = np.repeat([0, 1], [len(familiar), len(strange)])
+        for measure in ("vacuity", "predictive_entropy", "dissonance"):
+            expected = roc_auc_score(outside, [row[measure] for row in (*familiar, *strange)])
+            assert result.ood[name].scores[measure]["auroc"].value == pytest.approx(expected, abs=1e-9)
+
+
+def test_the_verdict_compares_with_the_best_baseline(settings):
+    result = evaluate(settings)
+
+    def mean(score):
+        return np.mean([strange.scores[score]["auroc"].value for strange in result.ood.values()])
+
+    rivals = ("max_probability", "entropy", "energy", "mahalanobis", "relative_mahalanobis", "knn", "vim")
+    best = max(rivals, key=mean)
+    assert result.verdict.baseline == best
+    assert result.verdict.difference.value == pytest.approx(mean("vacuity") - mean(best))
+    assert "better than the best baseline" in str(result.verdict)
+
+
+def test_a_loss_without_a_prior_ranks_by_the_amount_of_evidence_too(settings, tmp_path):
+    model = tmp_path / "belief.pt"
+    train(TrainSettings(loss="belief-matching", output=model))
+    result = evaluate(replace(settings, model=model, shifts=[]))
+    for strange in result.ood.values():
+        assert 0.5 < strange.scores["head_vacuity"]["auroc"].value < 1
