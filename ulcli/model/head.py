@@ -27,6 +27,9 @@ class Head:
 
     def shares(self, features: Tensor) -> Tensor:
         """What share of the evidence each class has, shape (N, K), in double: which class, whatever the amount."""
+        if self.evidence == "clamped_exp":
+            # Shares of an exponential do not depend on its level. With the clamp, outputs beyond it would tie.
+            return (self.linear(features) / self.temperature).softmax(1)
         # No evidence at all, which relu can give, counts as the same for every class.
         evidence = self._evidence_of(self.linear(features)) + 1e-12
         return evidence / evidence.sum(1, keepdim=True)

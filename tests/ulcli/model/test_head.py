@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from scipy import optimize
+from scipy import optimize, special
 
 import uncertainty_loss as ul
 from ulcli.model.head import Head
@@ -38,6 +38,12 @@ def test_shares_of_the_evidence():
     evidence = np.logaddexp(0, head.linear(x).numpy() / 2.5)
     np.testing.assert_allclose(head.shares(x), evidence / evidence.sum(1, keepdims=True), rtol=1e-6)
     np.testing.assert_allclose(head.alpha(x), evidence + 1, rtol=1e-12)
+
+
+def test_shares_of_exponentials_know_no_clamp():
+    outputs = torch.tensor([[40.0, 39.0, 12.0], [3.0, -30.0, -31.0]])
+    shares = Head(Linear(torch.eye(3), torch.zeros(3)), "clamped_exp", 1.0, temperature=2.0).shares(outputs)
+    np.testing.assert_allclose(shares, special.softmax(outputs.double().numpy() / 2, axis=1), rtol=1e-12)
 
 
 def test_no_evidence_at_all_is_shared_evenly():
