@@ -88,9 +88,11 @@ class ReverseKL:
     def __call__(self, classes: int, own: Tensor, rest: Tensor, *sums: Tensor) -> Tensor:
         (others,) = sums
         large = Excess().large(rest.detach().amax(1, keepdim=True), classes)
-        # Two numbers near 10 β that leave a small difference, one of each a row: worth the digits of double.
-        mine = Excess(1, 1 + self.concentration)(widened(own), large)
-        total = Excess(classes, classes + self.concentration)(widened(rest + own), large)
+        # Two numbers near 10 β that leave a small difference, one of each a row: worth the digits of double. Near the
+        # target the loss is smaller than what rounding S alone would change.
+        own, rest = widened(own), widened(rest)
+        mine = Excess(1, 1 + self.concentration)(own, large)
+        total = Excess(classes, classes + self.concentration)(rest + own, large)
         return others + (mine - total).to(others.dtype)
 
 

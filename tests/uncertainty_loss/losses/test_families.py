@@ -1,5 +1,6 @@
 """What holds for single families beyond the checklist of `test_registry`."""
 
+import oracle
 import pytest
 import torch
 
@@ -91,6 +92,22 @@ def test_prior_network_target():
     torch.testing.assert_close(ul.prior_network_loss(EVIDENCE, TARGET, concentration=20, reduction="none"), expected)
     with pytest.raises(ValueError, match="concentration must be > 0, got -1"):
         ul.prior_network_loss(EVIDENCE, TARGET, concentration=-1)
+
+
+@pytest.mark.parametrize("concentration", [1, 100, 10_000])
+def test_prior_network_near_its_target(concentration):
+    """Where training leads to, the loss is small and what it is made of is not."""
+    away = torch.tensor([[1.005, 0.01, 0.0], [1.0, 0.001, 0.0], [1.05, 0.1, 0.2], [0.8, 0.0, 1.0]])
+    evidence = away * torch.tensor([concentration, 1, 1])
+    worst = oracle.errors(
+        lambda e, t: ul.prior_network_loss(e, t, reduction="none", concentration=concentration),
+        lambda e, c: oracle.dirichlet_kl([x + 1 for x in e], [1 + concentration * (k == c) for k in range(3)]),
+        evidence,
+        torch.zeros(4, dtype=torch.long),
+    )
+    assert worst[torch.float32][0] < 1e-5
+    assert worst[torch.float32][1] < 1e-4
+    assert max(worst[torch.float64]) < 1e-11
 
 
 def test_module_settings_show_and_move():
