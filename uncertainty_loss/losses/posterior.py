@@ -10,6 +10,7 @@ import math
 
 from torch import Tensor
 
+from uncertainty_loss._checks import checked_evidence
 from uncertainty_loss._formula import evaluate
 from uncertainty_loss.losses._module import LossModule
 from uncertainty_loss.losses.evidential import ExpectedCrossEntropy
@@ -102,7 +103,8 @@ def belief_matching_loss(
 
     Source: Joo et al. 2020, arXiv 2002.07965.
     """
-    alpha = evidence.clamp(min=_SMALLEST_ALPHA)
+    # Checked first: the bound would hide negative evidence, and is zero in half precision.
+    alpha = checked_evidence(evidence).clamp(min=_SMALLEST_ALPHA)
     options = reduction, weight, ignore_index, label_smoothing
     return evaluate(ExpectedCrossEntropy(prior=0), alpha, target, *options, reg_factor, EvidenceKL(prior=0))
 
