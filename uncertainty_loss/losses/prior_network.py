@@ -69,9 +69,15 @@ def prior_network_loss(
     loss = evaluate(ReverseKL(concentration), evidence, target, *options)
     if ood_evidence is None:
         return loss
+    class_dim = 0 if ood_evidence.ndim == 1 else 1
+    classes = evidence.shape[0 if evidence.ndim == 1 else 1]
+    if ood_evidence.ndim == 0 or ood_evidence.shape[class_dim] != classes:
+        raise ValueError(
+            f"ood_evidence must have {classes} classes, as evidence has, in dimension {class_dim}, "
+            f"got {tuple(ood_evidence.shape)}"
+        )
     # The divergence has no true class: any will do.
-    single = ood_evidence.ndim == 1
-    anything = torch.zeros_like(ood_evidence.select(0 if single else 1, 0), dtype=torch.long)
+    anything = torch.zeros_like(ood_evidence.select(class_dim, 0), dtype=torch.long)
     of_batch = "sum" if reduction == "sum" else "mean"
     return loss + reg_factor * evaluate(EvidenceKL(), ood_evidence, anything, of_batch, None, -100, 0.0)
 

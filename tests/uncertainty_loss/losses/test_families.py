@@ -86,6 +86,12 @@ def test_prior_network_with_strange_inputs(reduction):
     torch.testing.assert_close(single, ul.prior_network_loss(EVIDENCE, TARGET, reduction="sum") + 0.3 * flat[0])
 
 
+@pytest.mark.parametrize("shape", [(), (4,), (5, 4), (5, 4, 3)])
+def test_strange_inputs_have_the_same_classes(shape):
+    with pytest.raises(ValueError, match=r"ood_evidence must have 3 classes, as evidence has, in dimension \d, got \("):
+        ul.prior_network_loss(EVIDENCE, TARGET, ood_evidence=torch.ones(shape))
+
+
 def test_prior_network_target():
     y = torch.nn.functional.one_hot(TARGET, 3).double()
     expected = torch.distributions.kl_divergence(dirichlet(EVIDENCE + 1), dirichlet(1 + 20 * y))
