@@ -202,9 +202,9 @@ def predictive_entropy(alpha: Tensor) -> Tensor:
     """
     alpha, dim = _checked("alpha", alpha)
     p, rest = _probability_and_complement(alpha, dim)
-    # Next to 1, log p has digits only as a function of 1 - p.
-    smallest = torch.finfo(p.dtype).tiny
-    log_p = torch.where(p < 0.5, p.clamp(smallest, 0.5).log(), torch.log1p(-rest.clamp(max=0.5)))
+    # Next to 1, log p has digits only as a function of 1 - p. What is not used is held where its logarithm is finite.
+    low, smallest = p < 0.5, torch.finfo(p.dtype).tiny
+    log_p = torch.where(low, torch.where(low, p.clamp(min=smallest), 0.5).log(), torch.log1p(-rest.masked_fill(low, 0)))
     return (p * -log_p).sum(dim)
 
 

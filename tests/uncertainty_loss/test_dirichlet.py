@@ -110,6 +110,18 @@ def test_gradients_against_differences_in_110_digits(name: str, classes: int) ->
                 assert error <= allowed, (dtype, row[:5], k, float(value), float(error / largest))
 
 
+@pytest.mark.parametrize("row", [[2.0, 1, 1], [3, 7, 1.5], [10, 4, 6], [3, 3, 4], [10, 5, 5], [1, 1, 1]])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("name", ["predictive_entropy", "mutual_information", "differential_entropy"])
+def test_gradients_where_two_forms_meet(name: str, dtype: torch.dtype, row: list[float]) -> None:
+    """At a probability of one half, and at concentrations where series begin."""
+    measure, exact = MEASURES[name]
+    alpha = torch.tensor(row, dtype=dtype, requires_grad=True)
+    (gradient,) = torch.autograd.grad(measure(alpha), alpha)
+    expected = [float(oracle.derivative(exact, row, k)) for k in range(3)]
+    assert gradient.tolist() == pytest.approx(expected, rel=1e-5, abs=1e-6)
+
+
 @pytest.mark.parametrize("name", MEASURES)
 def test_derivatives_of_first_and_second_order(name: str) -> None:
     alpha = torch.tensor([[1.3, 2.5, 1.1], [20.0, 1.7, 8.0], [4e3, 12.0, 30.0]], dtype=torch.float64)
