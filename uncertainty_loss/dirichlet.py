@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from uncertainty_loss._expansions import digamma, digamma_excess, digamma_rise, entropy_kernel
+from uncertainty_loss._targets import widened
 
 
 class ExpectedVariance(NamedTuple):
@@ -201,11 +202,11 @@ def predictive_entropy(alpha: Tensor) -> Tensor:
         tensor([0.6931, 0.3251])
     """
     alpha, dim = _checked("alpha", alpha)
-    p, rest = _probability_and_complement(alpha, dim)
+    p, rest = _probability_and_complement(_precise(alpha), dim)
     # Next to 1, log p has digits only as a function of 1 - p. What is not used is held where its logarithm is finite.
     low, smallest = p < 0.5, torch.finfo(p.dtype).tiny
     log_p = torch.where(low, torch.where(low, p.clamp(min=smallest), 0.5).log(), torch.log1p(-rest.masked_fill(low, 0)))
-    return (p * -log_p).sum(dim)
+    return (p * -log_p).sum(dim).to(alpha.dtype)
 
 
 def expected_entropy(alpha: Tensor) -> Tensor:
@@ -231,8 +232,9 @@ def expected_entropy(alpha: Tensor) -> Tensor:
         tensor([0.5000, 0.2829])
     """
     alpha, dim = _checked("alpha", alpha)
-    p, _ = _probability_and_complement(alpha, dim)
-    return (p * digamma_rise(alpha, _others(alpha, dim))).sum(dim)
+    precise = _precise(alpha)
+    p, _ = _probability_and_complement(precise, dim)
+    return (p * digamma_rise(precise, _others(precise, dim))).sum(dim).to(alpha.dtype)
 
 
 def mutual_information(alpha: Tensor) -> Tensor:
@@ -258,9 +260,10 @@ def mutual_information(alpha: Tensor) -> Tensor:
         tensor([0.1931, 0.0422])
     """
     alpha, dim = _checked("alpha", alpha)
-    s = alpha.sum(dim)
+    precise = _precise(alpha)
+    s = precise.sum(dim)
     # The logarithms in the excesses add up to S H[p], their digammas to S E[H[pi]]. Rounding may leave -1e-8.
-    return (digamma_excess(alpha).sum(dim) - digamma_excess(s)).clamp(min=0) / s
+    return ((digamma_excess(precise).sum(dim) - digamma_excess(s)).clamp(min=0) / s).to(alpha.dtype)
 
 
 def differential_entropy(alpha: Tensor) -> Tensor:
@@ -287,9 +290,11 @@ def differential_entropy(alpha: Tensor) -> Tensor:
         tensor([-0.6931, -2.7502])
     """
     alpha, dim = _checked("alpha", alpha)
-    s = alpha.sum(dim)
+    precise = _precise(alpha)
+    s = precise.sum(dim)
     # The kernels hold alpha and S as a summand, so that both are gone from the difference.
-    return entropy_kernel(alpha).sum(dim) - entropy_kernel(s) - (alpha.shape[dim] - 1) * digamma(s)
+    difference = entropy_kernel(precise).sum(dim) - entropy_kernel(s)
+    return (difference - (alpha.shape[dim] - 1) * digamma(s)).to(alpha.dtype)
 
 
 def expected_pairwise_kl(alpha: Tensor) -> Tensor:
@@ -347,10 +352,11 @@ def expected_variance(alpha: Tensor) -> ExpectedVariance:
         tensor([0.1667, 0.0164])
     """
     alpha, dim = _checked("alpha", alpha)
-    s = alpha.sum(dim)
-    p, rest = _probability_and_complement(alpha, dim)
+    precise = _precise(alpha)
+    s = precise.sum(dim)
+    p, rest = _probability_and_complement(precise, dim)
     total = (p * rest).sum(dim)
-    return ExpectedVariance(data=total * (s / (s + 1)), model=total / (s + 1))
+    return ExpectedVariance(data=(total * (s / (s + 1))).to(alpha.dtype), model=(total / (s + 1)).to(alpha.dtype))
 
 
 def entropy(y_proba: Tensor, normalize: bool = False) -> Tensor:
@@ -482,6 +488,15 @@ def _checked(name: str, x: Tensor) -> tuple[Tensor, int]:
     if x.shape[dim] == 0:
         raise ValueError(f"expected {name} with at least one class in dimension {dim}, got {tuple(x.shape)}")
     return (x if x.dtype == torch.float64 else x.float()), dim
+
+
+def _precise(alpha: Tensor) -> Tensor:
+    """alpha, in double where a gradient will be asked for.
+
+    Entropies and variances are largest where all classes are equal. Around there the gradient is a small
+    difference of what single precision rounds; values keep their digits.
+    """
+    return widened(alpha) if alpha.requires_grad and torch.is_grad_enabled() else alpha
 
 
 def _others(x: Tensor, dim: int) -> Tensor:
