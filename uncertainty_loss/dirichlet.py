@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from uncertainty_loss._checks import checked_evidence
 from uncertainty_loss._expansions import digamma, digamma_excess, digamma_rise, entropy_kernel
 from uncertainty_loss._targets import widened
 
@@ -398,15 +399,15 @@ def uncertainty(evidence: Tensor, normalize: bool = False) -> Tensor:
 
     Raises:
         TypeError: ``evidence`` is not a floating-point tensor.
-        ValueError: ``evidence`` has no class dimension, or no class.
+        ValueError: ``evidence`` has no class dimension, or no class, or a negative entry.
 
     Example:
         >>> uncertainty(torch.tensor([[0.0, 0.0], [8.0, 0.0]]), normalize=True)
         tensor([1.0000, 0.4690])
     """
-    evidence, dim = _checked("evidence", evidence)
-    result = predictive_entropy(evidence + 1)
-    return _share_of_largest(result, evidence.shape[dim]) if normalize else result
+    alpha, dim = _from_evidence(evidence)
+    result = predictive_entropy(alpha)
+    return _share_of_largest(result, alpha.shape[dim]) if normalize else result
 
 
 def model_uncertainty(evidence: Tensor) -> Tensor:
@@ -420,14 +421,14 @@ def model_uncertainty(evidence: Tensor) -> Tensor:
 
     Raises:
         TypeError: ``evidence`` is not a floating-point tensor.
-        ValueError: ``evidence`` has no class dimension, or no class.
+        ValueError: ``evidence`` has no class dimension, or no class, or a negative entry.
 
     Example:
         >>> model_uncertainty(torch.tensor([[0.0, 0.0], [8.0, 0.0]]))
         tensor([0.1931, 0.0422])
     """
-    evidence, _ = _checked("evidence", evidence)
-    return mutual_information(evidence + 1)
+    alpha, _ = _from_evidence(evidence)
+    return mutual_information(alpha)
 
 
 def data_uncertainty(evidence: Tensor) -> Tensor:
@@ -441,14 +442,14 @@ def data_uncertainty(evidence: Tensor) -> Tensor:
 
     Raises:
         TypeError: ``evidence`` is not a floating-point tensor.
-        ValueError: ``evidence`` has no class dimension, or no class.
+        ValueError: ``evidence`` has no class dimension, or no class, or a negative entry.
 
     Example:
         >>> data_uncertainty(torch.tensor([[0.0, 0.0], [8.0, 0.0]]))
         tensor([0.5000, 0.2829])
     """
-    evidence, _ = _checked("evidence", evidence)
-    return expected_entropy(evidence + 1)
+    alpha, _ = _from_evidence(evidence)
+    return expected_entropy(alpha)
 
 
 def cross_entropy_uncertainty(logits: Tensor) -> Tensor:
@@ -488,6 +489,12 @@ def _checked(name: str, x: Tensor) -> tuple[Tensor, int]:
     if x.shape[dim] == 0:
         raise ValueError(f"expected {name} with at least one class in dimension {dim}, got {tuple(x.shape)}")
     return (x if x.dtype == torch.float64 else x.float()), dim
+
+
+def _from_evidence(evidence: Tensor) -> tuple[Tensor, int]:
+    """The concentrations evidence + 1, and their class dimension."""
+    evidence, dim = _checked("evidence", evidence)
+    return checked_evidence(evidence) + 1, dim
 
 
 def _precise(alpha: Tensor) -> Tensor:

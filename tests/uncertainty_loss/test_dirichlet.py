@@ -394,6 +394,16 @@ def test_evidence_is_concentration_above_one() -> None:
     assert normalized[0].item() == pytest.approx(1)
 
 
+@pytest.mark.parametrize("name", FROM_EVIDENCE)
+def test_evidence_is_checked_as_losses_check_it(name: str) -> None:
+    function = getattr(dirichlet, name)
+    with pytest.raises(ValueError, match=r"evidence must be >= 0 .*, got -0\.5"):
+        function(torch.tensor([[1.0, -0.5]]))
+    infinite = torch.tensor([[math.inf, 1.0], [math.inf, math.inf]])
+    assert torch.equal(function(infinite), function(infinite.clamp(max=1e12)))
+    assert function(infinite).isfinite().all()
+
+
 def test_cross_entropy_uncertainty() -> None:
     logits = torch.tensor([[1.0, 2.0, 0.5], [0.0, 500.0, 0.0], [0.0, 0.0, -math.inf]], requires_grad=True)
     value = dirichlet.cross_entropy_uncertainty(logits)
