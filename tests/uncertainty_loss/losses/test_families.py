@@ -116,6 +116,14 @@ def test_prior_network_near_its_target(concentration):
     assert max(worst[torch.float64]) < 1e-11
 
 
+def test_module_knows_its_options_when_it_is_made():
+    with pytest.raises(TypeError, match="evidential_loss has no option 'p_norm'"):
+        ul.EvidentialLoss(p_norm=4)
+    # The functions take the norm third, modules the reduction second.
+    with pytest.raises(ValueError, match=r"reduction must be .*, got 4"):
+        ul.MaxNormLoss(0.1, 4)
+
+
 def test_module_settings_show_and_move():
     module = ul.MaxNormLoss(0.1, "sum", p_norm=2, weight=torch.ones(3))
     assert "p_norm=2" in repr(module)
