@@ -77,8 +77,8 @@ def belief_matching_loss(
 ) -> Tensor:
     """Belief matching: expected cross-entropy and divergence from the uniform Dirichlet, a variational bound.
 
-    Evidence is α itself here, as exp of the logits gives it; entries below 1e-8 count as 1e-8. With S = Σ
-    α_k:
+    Evidence is α itself here, as exp of the logits gives it; entries below 1e-8 count as 1e-8. With
+    S = Σ α_k:
 
         ψ(S) - ψ(α_c)   +   reg_factor · KL(Dir(α) ‖ Dir(1))
 
