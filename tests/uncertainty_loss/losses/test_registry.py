@@ -1,6 +1,7 @@
 """The checklist that every loss of the registry has to pass."""
 
 from functools import partial
+from pathlib import Path
 
 import oracle
 import pytest
@@ -33,6 +34,15 @@ def test_names_and_entries():
         assert entry.prior >= 0
         assert entry.default_reg >= 0
         ul.get_evidence_function(entry.evidence)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_documentation_has_the_entry(name):
+    entry = ul.get_loss(name)
+    function = getattr(entry.function, "func", entry.function).__name__
+    options = "".join(f", {option}={value}" for option, value in entry.options)
+    row = f"| `{name}` | `{function}`{options} | `{entry.module.__name__}` | {entry.summary} | {entry.default_reg:g} |"
+    assert row in (Path(__file__).parents[3] / "docs" / "theory.md").read_text(encoding="utf-8").splitlines()
 
 
 def test_unknown_name_lists_the_known():
