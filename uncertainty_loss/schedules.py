@@ -7,6 +7,8 @@ A schedule counts steps and can be saved with a checkpoint:
         loss = evidential_loss(clamped_exp(network(inputs)), targets, schedule.value)
         ...
         schedule.step()
+
+In a compiled graph pass torch.tensor(schedule.value): a plain number is compiled anew at its first changes.
 """
 
 from __future__ import annotations
