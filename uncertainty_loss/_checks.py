@@ -90,6 +90,8 @@ def check_target(evidence: Tensor, target: Tensor, weight: Tensor | None, label_
         raise ValueError("evidence must have a class dimension: (C), (N, C) or (N, C, d1, ...), got a scalar")
     class_dim = 0 if evidence.ndim == 1 else 1
     shape = tuple(evidence.shape)
+    if shape[class_dim] == 0:
+        raise ValueError(f"evidence must have at least one class in dimension {class_dim}, got {shape}")
     if weight is not None and tuple(weight.shape) != (shape[class_dim],):
         raise ValueError(f"weight must have shape ({shape[class_dim]},), one a class, got {tuple(weight.shape)}")
     if not 0 <= label_smoothing <= 1:
@@ -107,6 +109,27 @@ def check_target(evidence: Tensor, target: Tensor, weight: Tensor | None, label_
     if target.is_floating_point() or target.is_complex() or target.dtype == torch.bool:
         raise TypeError(f"class indices must be integers, got {target.dtype}")
     return False
+
+
+def check_indices(target: Tensor, classes: int, ignore_index: int) -> bool:
+    """Whether no index is the one to ignore, as far as that can be seen; False only says that some may be.
+
+    Raises:
+        ValueError: An index that is neither a class nor the one to ignore. Elsewhere than on the CPU the device
+            says so.
+    """
+    if not can_look(target):
+        return False
+    if not target.numel():
+        return True
+    low, high = (bound.item() for bound in torch.aminmax(target))
+    may_ignore = low <= ignore_index <= high
+    if (low < 0 or high >= classes) and may_ignore:
+        low, high = (bound.item() for bound in torch.aminmax(target.where(target != ignore_index, 0)))
+    if low < 0 or high >= classes:
+        wrong = low if low < 0 else high
+        raise ValueError(f"class indices must be in [0, {classes}), or {ignore_index} to be ignored, got {wrong}")
+    return not may_ignore
 
 
 def check_reduction(reduction: str | None) -> None:

@@ -75,13 +75,14 @@ def _series_start(x: Tensor) -> float:
 
 
 def _split(x: Tensor) -> tuple[Tensor, Tensor]:
-    """x for the direct form and x for the series, each clamped to where its form holds.
+    """x for the direct form and x for the series, each held where its form holds.
 
-    Both are evaluated everywhere. The clamp keeps the one that is not used finite, and so keeps its
-    gradient, 0 times infinity, out of the other's.
+    Both are evaluated everywhere. Holding the one that is not used keeps it finite, and so keeps its gradient,
+    0 times infinity, out of the other's. Not by clamp, which has no gradient at the bound itself.
     """
     start = _series_start(x)
-    return x.clamp(max=start), x.clamp(min=start)
+    below = x < start
+    return torch.where(below, x, start), torch.where(below, start, x)
 
 
 def _odd_series(coefficients: Sequence[float], x: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from uncertainty_loss._checks import can_look, check_reduction, check_target, checked_evidence
+from uncertainty_loss._checks import check_indices, check_reduction, check_target, checked_evidence
 from uncertainty_loss._terms import Term, elementwise, leave_one_out, put, sums
 
 
@@ -61,11 +61,9 @@ class IndexSplit(Split):
     """For class indices; index is (N, 1, ...), with any class in place of one to ignore."""
 
     def __init__(self, evidence: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int) -> None:
-        valid = target != ignore_index
-        nothing_to_ignore = can_look(evidence) and bool(valid.all())
-        self.valid = None if nothing_to_ignore else valid
+        self.valid = None if check_indices(target, evidence.shape[1], ignore_index) else target != ignore_index
         self.evidence = evidence
-        self.index = (target if nothing_to_ignore else target.where(valid, 0)).unsqueeze(1)
+        self.index = (target if self.valid is None else target.where(self.valid, 0)).unsqueeze(1)
         self.weight = None
         if weight is not None:
             self.weight = weight.to(evidence.dtype)[self.index.squeeze(1)]
@@ -151,7 +149,7 @@ def split_by_target(
         evidence, target = evidence.unsqueeze(0), target.unsqueeze(0)
     split: Split
     if soft:
-        rows = target.numel() // max(evidence.shape[1], 1)
+        rows = target.numel() // evidence.shape[1]
         split = ProbabilitySplit(evidence, _smooth(target, label_smoothing), weight, rows)
     else:
         split = IndexSplit(evidence, target.long(), weight, ignore_index)

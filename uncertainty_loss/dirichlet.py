@@ -21,7 +21,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from uncertainty_loss._checks import checked_evidence
 from uncertainty_loss._expansions import digamma, digamma_excess, digamma_rise, entropy_kernel
+from uncertainty_loss._targets import widened
 
 
 class ExpectedVariance(NamedTuple):
@@ -201,11 +203,11 @@ def predictive_entropy(alpha: Tensor) -> Tensor:
         tensor([0.6931, 0.3251])
     """
     alpha, dim = _checked("alpha", alpha)
-    p, rest = _probability_and_complement(alpha, dim)
-    # Next to 1, log p has digits only as a function of 1 - p.
-    smallest = torch.finfo(p.dtype).tiny
-    log_p = torch.where(p < 0.5, p.clamp(smallest, 0.5).log(), torch.log1p(-rest.clamp(max=0.5)))
-    return (p * -log_p).sum(dim)
+    p, rest = _probability_and_complement(_precise(alpha), dim)
+    # Next to 1, log p has digits only as a function of 1 - p. What is not used is held where its logarithm is finite.
+    low, smallest = p < 0.5, torch.finfo(p.dtype).tiny
+    log_p = torch.where(low, torch.where(low, p.clamp(min=smallest), 0.5).log(), torch.log1p(-rest.masked_fill(low, 0)))
+    return (p * -log_p).sum(dim).to(alpha.dtype)
 
 
 def expected_entropy(alpha: Tensor) -> Tensor:
@@ -231,8 +233,9 @@ def expected_entropy(alpha: Tensor) -> Tensor:
         tensor([0.5000, 0.2829])
     """
     alpha, dim = _checked("alpha", alpha)
-    p, _ = _probability_and_complement(alpha, dim)
-    return (p * digamma_rise(alpha, _others(alpha, dim))).sum(dim)
+    precise = _precise(alpha)
+    p, _ = _probability_and_complement(precise, dim)
+    return (p * digamma_rise(precise, _others(precise, dim))).sum(dim).to(alpha.dtype)
 
 
 def mutual_information(alpha: Tensor) -> Tensor:
@@ -258,9 +261,10 @@ def mutual_information(alpha: Tensor) -> Tensor:
         tensor([0.1931, 0.0422])
     """
     alpha, dim = _checked("alpha", alpha)
-    s = alpha.sum(dim)
+    precise = _precise(alpha)
+    s = precise.sum(dim)
     # The logarithms in the excesses add up to S H[p], their digammas to S E[H[pi]]. Rounding may leave -1e-8.
-    return (digamma_excess(alpha).sum(dim) - digamma_excess(s)).clamp(min=0) / s
+    return ((digamma_excess(precise).sum(dim) - digamma_excess(s)).clamp(min=0) / s).to(alpha.dtype)
 
 
 def differential_entropy(alpha: Tensor) -> Tensor:
@@ -287,9 +291,11 @@ def differential_entropy(alpha: Tensor) -> Tensor:
         tensor([-0.6931, -2.7502])
     """
     alpha, dim = _checked("alpha", alpha)
-    s = alpha.sum(dim)
+    precise = _precise(alpha)
+    s = precise.sum(dim)
     # The kernels hold alpha and S as a summand, so that both are gone from the difference.
-    return entropy_kernel(alpha).sum(dim) - entropy_kernel(s) - (alpha.shape[dim] - 1) * digamma(s)
+    difference = entropy_kernel(precise).sum(dim) - entropy_kernel(s)
+    return (difference - (alpha.shape[dim] - 1) * digamma(s)).to(alpha.dtype)
 
 
 def expected_pairwise_kl(alpha: Tensor) -> Tensor:
@@ -347,10 +353,11 @@ def expected_variance(alpha: Tensor) -> ExpectedVariance:
         tensor([0.1667, 0.0164])
     """
     alpha, dim = _checked("alpha", alpha)
-    s = alpha.sum(dim)
-    p, rest = _probability_and_complement(alpha, dim)
+    precise = _precise(alpha)
+    s = precise.sum(dim)
+    p, rest = _probability_and_complement(precise, dim)
     total = (p * rest).sum(dim)
-    return ExpectedVariance(data=total * (s / (s + 1)), model=total / (s + 1))
+    return ExpectedVariance(data=(total * (s / (s + 1))).to(alpha.dtype), model=(total / (s + 1)).to(alpha.dtype))
 
 
 def entropy(y_proba: Tensor, normalize: bool = False) -> Tensor:
@@ -392,15 +399,15 @@ def uncertainty(evidence: Tensor, normalize: bool = False) -> Tensor:
 
     Raises:
         TypeError: ``evidence`` is not a floating-point tensor.
-        ValueError: ``evidence`` has no class dimension, or no class.
+        ValueError: ``evidence`` has no class dimension, or no class, or a negative entry.
 
     Example:
         >>> uncertainty(torch.tensor([[0.0, 0.0], [8.0, 0.0]]), normalize=True)
         tensor([1.0000, 0.4690])
     """
-    evidence, dim = _checked("evidence", evidence)
-    result = predictive_entropy(evidence + 1)
-    return _share_of_largest(result, evidence.shape[dim]) if normalize else result
+    alpha, dim = _from_evidence(evidence)
+    result = predictive_entropy(alpha)
+    return _share_of_largest(result, alpha.shape[dim]) if normalize else result
 
 
 def model_uncertainty(evidence: Tensor) -> Tensor:
@@ -414,14 +421,14 @@ def model_uncertainty(evidence: Tensor) -> Tensor:
 
     Raises:
         TypeError: ``evidence`` is not a floating-point tensor.
-        ValueError: ``evidence`` has no class dimension, or no class.
+        ValueError: ``evidence`` has no class dimension, or no class, or a negative entry.
 
     Example:
         >>> model_uncertainty(torch.tensor([[0.0, 0.0], [8.0, 0.0]]))
         tensor([0.1931, 0.0422])
     """
-    evidence, _ = _checked("evidence", evidence)
-    return mutual_information(evidence + 1)
+    alpha, _ = _from_evidence(evidence)
+    return mutual_information(alpha)
 
 
 def data_uncertainty(evidence: Tensor) -> Tensor:
@@ -435,14 +442,14 @@ def data_uncertainty(evidence: Tensor) -> Tensor:
 
     Raises:
         TypeError: ``evidence`` is not a floating-point tensor.
-        ValueError: ``evidence`` has no class dimension, or no class.
+        ValueError: ``evidence`` has no class dimension, or no class, or a negative entry.
 
     Example:
         >>> data_uncertainty(torch.tensor([[0.0, 0.0], [8.0, 0.0]]))
         tensor([0.5000, 0.2829])
     """
-    evidence, _ = _checked("evidence", evidence)
-    return expected_entropy(evidence + 1)
+    alpha, _ = _from_evidence(evidence)
+    return expected_entropy(alpha)
 
 
 def cross_entropy_uncertainty(logits: Tensor) -> Tensor:
@@ -482,6 +489,21 @@ def _checked(name: str, x: Tensor) -> tuple[Tensor, int]:
     if x.shape[dim] == 0:
         raise ValueError(f"expected {name} with at least one class in dimension {dim}, got {tuple(x.shape)}")
     return (x if x.dtype == torch.float64 else x.float()), dim
+
+
+def _from_evidence(evidence: Tensor) -> tuple[Tensor, int]:
+    """The concentrations evidence + 1, and their class dimension."""
+    evidence, dim = _checked("evidence", evidence)
+    return checked_evidence(evidence) + 1, dim
+
+
+def _precise(alpha: Tensor) -> Tensor:
+    """alpha, in double where a gradient will be asked for.
+
+    Entropies and variances are largest where all classes are equal. Around there the gradient is a small
+    difference of what single precision rounds; values keep their digits.
+    """
+    return widened(alpha) if alpha.requires_grad and torch.is_grad_enabled() else alpha
 
 
 def _others(x: Tensor, dim: int) -> Tensor:

@@ -46,12 +46,14 @@ def soft_clamped_exp(x: Tensor, clamp: float = 10.0) -> Tensor:
         clamp: Where the exponential ends, positive.
 
     Returns:
-        Evidence, the shape of x.
+        Evidence, the shape of x; for half precision in float32, since it outgrows float16.
 
     Example:
         >>> soft_clamped_exp(torch.tensor([0.0, 3.0, -3.0]), clamp=1.0)
         tensor([1.0000, 8.1548, 0.1226])
     """
+    if x.dtype in (torch.float16, torch.bfloat16):
+        x = x.float()
     beyond = torch.log1p(torch.relu(x.abs() - clamp))
     return torch.exp(torch.where(x.abs() <= clamp, x, torch.sign(x) * (clamp + beyond)))
 

@@ -7,11 +7,14 @@ A schedule counts steps and can be saved with a checkpoint:
         loss = evidential_loss(clamped_exp(network(inputs)), targets, schedule.value)
         ...
         schedule.step()
+
+In a compiled graph pass torch.tensor(schedule.value): a plain number is compiled anew at its first changes.
 """
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 
 class ConstantSchedule:
@@ -43,19 +46,20 @@ class ConstantSchedule:
         self.count += 1
         return self.value
 
-    def state_dict(self) -> dict[str, float]:
+    def state_dict(self) -> dict[str, Any]:
         """Everything that `load_state_dict` needs to go on from here."""
-        return dict(vars(self))
+        return {"schedule": type(self).__name__, **vars(self)}
 
-    def load_state_dict(self, state: dict[str, float]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from where `state_dict` was taken, settings included.
 
         Raises:
             ValueError: The state is not one of this kind of schedule.
         """
-        if state.keys() != vars(self).keys():
-            raise ValueError(f"expected a state with {sorted(vars(self))}, got {sorted(state)}")
-        vars(self).update(state)
+        own = self.state_dict()
+        if state.keys() != own.keys() or state["schedule"] != own["schedule"]:
+            raise ValueError(f"expected a state of {own['schedule']} with {sorted(own)}, got {state}")
+        vars(self).update({name: state[name] for name in vars(self)})
 
     def __repr__(self) -> str:
         settings = ", ".join(f"{name}={value}" for name, value in vars(self).items())

@@ -88,3 +88,12 @@ def test_probabilities_at_the_ends():
     assert half.dtype == torch.float16
     with pytest.raises(ValueError, match="evidence must be >= 0"):
         ul.evidence_to_proba(torch.tensor([[-1.0, 2.0]]))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_soft_clamp_of_half_precision_does_not_overflow(dtype):
+    x = torch.tensor([[20.0, -20.0, 30.0]], dtype=dtype, requires_grad=True)
+    evidence = ul.soft_clamped_exp(x)
+    torch.testing.assert_close(evidence, ul.soft_clamped_exp(x.detach().float()))
+    ul.evidential_loss(evidence, torch.tensor([1])).backward()
+    assert x.grad.isfinite().all()

@@ -2,6 +2,7 @@
 
 import doctest
 import importlib
+import inspect
 import pkgutil
 import subprocess
 import sys
@@ -10,16 +11,21 @@ import pytest
 
 import uncertainty_loss as ul
 
-OLD_LOSS_NAMES = [
-    "clamped_exp",
-    "dirichlet_fisher_regulizer",
-    "dirichlet_mse_loss",
-    "dirichlet_pnorm_loss",
-    "evidence_to_proba",
-    "evidential_loss",
-    "maxnorm_loss",
-    "uniform_dirichlet_kl",
-]
+OLD_SIGNATURES = {
+    "clamped_exp": "x clamp=10.0",
+    "cross_entropy_uncertainty": "logits",
+    "data_uncertainty": "evidence",
+    "dirichlet_fisher_regulizer": "evidence target reduction='mean'",
+    "dirichlet_mse_loss": "evidence target reduction='mean'",
+    "dirichlet_pnorm_loss": "evidence target p_norm=4 reduction='mean'",
+    "entropy": "y_proba normalize=False",
+    "evidence_to_proba": "evidence",
+    "evidential_loss": "evidence target reg_factor=0.0 reduction='mean'",
+    "maxnorm_loss": "evidence target reg_factor=0.0 p_norm=4 reduction='mean'",
+    "model_uncertainty": "evidence",
+    "uncertainty": "evidence normalize=False",
+    "uniform_dirichlet_kl": "evidence target reduction='mean'",
+}
 MODULES = [module.name for module in pkgutil.walk_packages(ul.__path__, "uncertainty_loss.")]
 
 
@@ -29,8 +35,15 @@ def test_names_are_sorted_unique_and_documented():
         assert getattr(ul, name).__doc__, name
 
 
-def test_names_of_the_old_package():
-    assert set(OLD_LOSS_NAMES) <= set(ul.__all__)
+@pytest.mark.parametrize("name", OLD_SIGNATURES)
+def test_signatures_of_the_old_package(name):
+    assert name in ul.__all__
+    parameters = inspect.signature(getattr(ul, name)).parameters.values()
+    positional = [
+        p.name if p.default is p.empty else f"{p.name}={p.default!r}" for p in parameters if p.kind != p.KEYWORD_ONLY
+    ]
+    old = OLD_SIGNATURES[name].split()
+    assert positional[: len(old)] == old
 
 
 @pytest.mark.parametrize("module", MODULES)

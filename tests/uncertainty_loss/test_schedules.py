@@ -36,9 +36,12 @@ def test_goes_on_from_a_checkpoint(kind):
     assert repr(other) == repr(schedule)
 
 
-def test_state_of_another_kind():
-    with pytest.raises(ValueError, match=r"expected a state with \['count', 'final', 'initial', 'steps'\], got"):
-        ul.LinearSchedule(1.0, steps=3).load_state_dict(ul.ConstantSchedule(1.0).state_dict())
+@pytest.mark.parametrize("other", [ul.ConstantSchedule(1.0), ul.CosineSchedule(1.0, steps=3)])
+def test_state_of_another_kind(other):
+    schedule = ul.LinearSchedule(1.0, steps=3)
+    with pytest.raises(ValueError, match=r"expected a state of LinearSchedule with \['count', 'final', .*\], got \{'"):
+        schedule.load_state_dict(other.state_dict())
+    assert schedule.state_dict() == ul.LinearSchedule(1.0, steps=3).state_dict()
 
 
 def test_steps_must_be_positive():

@@ -73,6 +73,7 @@ EVIDENCE, TARGET = torch.rand(4, 3), torch.tensor([0, 1, 2, 0])
         (ValueError, r"class indices \(4,\) or probabilities \(4, 3\), got \(3,\)", (EVIDENCE, TARGET[:3]), {}),
         (ValueError, r"class indices \(4,\) or probabilities \(4, 3\), got \(4, 1\)", (EVIDENCE, TARGET[:, None]), {}),
         (ValueError, r"got a scalar", (torch.tensor(1.0), torch.tensor(0)), {}),
+        (ValueError, r"at least one class in dimension 1, got \(4, 0\)", (EVIDENCE[:, :0], TARGET), {}),
         (
             ValueError,
             r"weight must have shape \(3,\), one a class, got \(2,\)",
@@ -90,11 +91,26 @@ def test_errors_say_what_was_expected(error, message, arguments, options):
         ul.evidential_loss(*arguments, **options)
 
 
-def test_index_out_of_range():
-    with pytest.raises((IndexError, RuntimeError), match="out of bounds"):
-        ul.evidential_loss(EVIDENCE, torch.tensor([0, 1, 2, 3]))
-    with pytest.raises((IndexError, RuntimeError), match="out of bounds"):
-        ul.evidential_loss(EVIDENCE, torch.tensor([0, 1, 2, -1]))
+@pytest.mark.parametrize("options", [{}, {"label_smoothing": 0.1}, {"weight": torch.ones(3)}])
+@pytest.mark.parametrize("wrong", [3, -1, 255])
+@pytest.mark.parametrize("ignored", [0, -100])
+def test_index_out_of_range(wrong, ignored, options):
+    with pytest.raises(ValueError, match=rf"class indices must be in \[0, 3\), or -100 to be ignored, got {wrong}"):
+        ul.evidential_loss(EVIDENCE, torch.tensor([0, 1, ignored, wrong]), **options)
+
+
+def test_index_to_ignore_may_be_any_number():
+    expected = ul.evidential_loss(EVIDENCE[:3], TARGET[:3])
+    for dtype, ignored in ((torch.int64, -1), (torch.int64, 7), (torch.uint8, 255)):
+        target = torch.tensor([0, 1, 2, ignored]).to(dtype)
+        torch.testing.assert_close(ul.evidential_loss(EVIDENCE, target, ignore_index=ignored), expected)
+
+
+def test_candidates_by_vmap():
+    """One sample, every target: evidence is a plain tensor there, targets are not."""
+    losses = torch.func.vmap(lambda t: ul.evidential_loss(EVIDENCE[0], t))(torch.arange(3))
+    expected = ul.evidential_loss(EVIDENCE[:1].expand(3, 3), torch.arange(3), reduction="none")
+    torch.testing.assert_close(losses, expected)
 
 
 def test_check_of_evidence_can_be_switched_off():

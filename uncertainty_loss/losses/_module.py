@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
+
+from uncertainty_loss._checks import check_reduction
 
 
 class LossModule(nn.Module):
@@ -18,6 +21,10 @@ class LossModule(nn.Module):
         ignore_index: Class index that does not count.
         label_smoothing: Share of the target spread evenly over the classes, in [0, 1].
         options: Further options of the function, by name.
+
+    Raises:
+        TypeError: The function has no such option.
+        ValueError: Not a reduction.
 
     Example:
         >>> import torch, uncertainty_loss as ul
@@ -40,6 +47,9 @@ class LossModule(nn.Module):
         **options: Any,
     ) -> None:
         super().__init__()
+        check_reduction(reduction)
+        for name in options.keys() - inspect.signature(type(self).function).parameters.keys():
+            raise TypeError(f"{type(self).function.__name__} has no option {name!r}")
         self.reg_factor = reg_factor
         self.register_buffer("weight", weight)
         self.options = {

@@ -34,8 +34,8 @@ def information_loss(
     Classes with little evidence weigh most: ψ′ is the Fisher information of their parameter. With α = e + 1,
     S = Σ α_k, p = α / S:
 
-        Σ_k ψ′(α_k) [(y_k - p_k)² + p_k (1 - p_k) / (S + 1)] - λ log|F|   +   reg_factor · KL(Dir(α̃) ‖
-        Dir(1)) log|F| = Σ_k log ψ′(α_k) + log(1 - Σ_k ψ′(S) / ψ′(α_k))
+        Σ_k ψ′(α_k) [(y_k - p_k)² + p_k (1 - p_k) / (S + 1)] - λ log|F|   +   reg_factor · KL(Dir(α̃) ‖ Dir(1))
+        log|F| = Σ_k log ψ′(α_k) + log(1 - Σ_k ψ′(S) / ψ′(α_k))
 
     Args:
         evidence: e ≥ 0, shape (C), (N, C) or (N, C, d1, ...), C ≥ 2 unless information_weight is 0.

@@ -10,6 +10,7 @@ import math
 
 from torch import Tensor
 
+from uncertainty_loss._checks import checked_evidence
 from uncertainty_loss._formula import evaluate
 from uncertainty_loss.losses._module import LossModule
 from uncertainty_loss.losses.evidential import ExpectedCrossEntropy
@@ -76,8 +77,8 @@ def belief_matching_loss(
 ) -> Tensor:
     """Belief matching: expected cross-entropy and divergence from the uniform Dirichlet, a variational bound.
 
-    Evidence is α itself here, as exp of the logits gives it; entries below 1e-8 count as 1e-8. With S = Σ
-    α_k:
+    Evidence is α itself here, as exp of the logits gives it; entries below 1e-8 count as 1e-8. With
+    S = Σ α_k:
 
         ψ(S) - ψ(α_c)   +   reg_factor · KL(Dir(α) ‖ Dir(1))
 
@@ -102,7 +103,8 @@ def belief_matching_loss(
 
     Source: Joo et al. 2020, arXiv 2002.07965.
     """
-    alpha = evidence.clamp(min=_SMALLEST_ALPHA)
+    # Checked first: the bound would hide negative evidence, and is zero in half precision.
+    alpha = checked_evidence(evidence).clamp(min=_SMALLEST_ALPHA)
     options = reduction, weight, ignore_index, label_smoothing
     return evaluate(ExpectedCrossEntropy(prior=0), alpha, target, *options, reg_factor, EvidenceKL(prior=0))
 

@@ -69,9 +69,15 @@ def prior_network_loss(
     loss = evaluate(ReverseKL(concentration), evidence, target, *options)
     if ood_evidence is None:
         return loss
+    class_dim = 0 if ood_evidence.ndim == 1 else 1
+    classes = evidence.shape[0 if evidence.ndim == 1 else 1]
+    if ood_evidence.ndim == 0 or ood_evidence.shape[class_dim] != classes:
+        raise ValueError(
+            f"ood_evidence must have {classes} classes, as evidence has, in dimension {class_dim}, "
+            f"got {tuple(ood_evidence.shape)}"
+        )
     # The divergence has no true class: any will do.
-    single = ood_evidence.ndim == 1
-    anything = torch.zeros_like(ood_evidence.select(0 if single else 1, 0), dtype=torch.long)
+    anything = torch.zeros_like(ood_evidence.select(class_dim, 0), dtype=torch.long)
     of_batch = "sum" if reduction == "sum" else "mean"
     return loss + reg_factor * evaluate(EvidenceKL(), ood_evidence, anything, of_batch, None, -100, 0.0)
 
@@ -88,9 +94,11 @@ class ReverseKL:
     def __call__(self, classes: int, own: Tensor, rest: Tensor, *sums: Tensor) -> Tensor:
         (others,) = sums
         large = Excess().large(rest.detach().amax(1, keepdim=True), classes)
-        # Two numbers near 10 β that leave a small difference, one of each a row: worth the digits of double.
-        mine = Excess(1, 1 + self.concentration)(widened(own), large)
-        total = Excess(classes, classes + self.concentration)(widened(rest + own), large)
+        # Two numbers near 10 β that leave a small difference, one of each a row: worth the digits of double. Near the
+        # target the loss is smaller than what rounding S alone would change.
+        own, rest = widened(own), widened(rest)
+        mine = Excess(1, 1 + self.concentration)(own, large)
+        total = Excess(classes, classes + self.concentration)(rest + own, large)
         return others + (mine - total).to(others.dtype)
 
 

@@ -29,8 +29,8 @@ def relaxed_loss(
 ) -> Tensor:
     """R-EDL and, without regulariser, Re-EDL: squared error of the expected probabilities, prior of choice.
 
-    The prior weighs a class against its evidence; EDL's 1 is one choice among many. Vacuity is then prior K /
-    S. With α = e + prior, S = Σ α_k, p = α / S and ẽ = e but for ẽ_c = 0:
+    The prior weighs a class against its evidence; EDL's 1 is one choice among many. Vacuity is then
+    prior K / S. With α = e + prior, S = Σ α_k, p = α / S and ẽ = e but for ẽ_c = 0:
 
         Σ_k (y_k - p_k)²   +   reg_factor · KL(Dir(ẽ + prior) ‖ Dir(prior))
 

@@ -1,5 +1,6 @@
 """What holds for single families beyond the checklist of `test_registry`."""
 
+import oracle
 import pytest
 import torch
 
@@ -85,12 +86,42 @@ def test_prior_network_with_strange_inputs(reduction):
     torch.testing.assert_close(single, ul.prior_network_loss(EVIDENCE, TARGET, reduction="sum") + 0.3 * flat[0])
 
 
+@pytest.mark.parametrize("shape", [(), (4,), (5, 4), (5, 4, 3)])
+def test_strange_inputs_have_the_same_classes(shape):
+    with pytest.raises(ValueError, match=r"ood_evidence must have 3 classes, as evidence has, in dimension \d, got \("):
+        ul.prior_network_loss(EVIDENCE, TARGET, ood_evidence=torch.ones(shape))
+
+
 def test_prior_network_target():
     y = torch.nn.functional.one_hot(TARGET, 3).double()
     expected = torch.distributions.kl_divergence(dirichlet(EVIDENCE + 1), dirichlet(1 + 20 * y))
     torch.testing.assert_close(ul.prior_network_loss(EVIDENCE, TARGET, concentration=20, reduction="none"), expected)
     with pytest.raises(ValueError, match="concentration must be > 0, got -1"):
         ul.prior_network_loss(EVIDENCE, TARGET, concentration=-1)
+
+
+@pytest.mark.parametrize("concentration", [1, 100, 10_000])
+def test_prior_network_near_its_target(concentration):
+    """Where training leads to, the loss is small and what it is made of is not."""
+    away = torch.tensor([[1.005, 0.01, 0.0], [1.0, 0.001, 0.0], [1.05, 0.1, 0.2], [0.8, 0.0, 1.0]])
+    evidence = away * torch.tensor([concentration, 1, 1])
+    worst = oracle.errors(
+        lambda e, t: ul.prior_network_loss(e, t, reduction="none", concentration=concentration),
+        lambda e, c: oracle.dirichlet_kl([x + 1 for x in e], [1 + concentration * (k == c) for k in range(3)]),
+        evidence,
+        torch.zeros(4, dtype=torch.long),
+    )
+    assert worst[torch.float32][0] < 1e-5
+    assert worst[torch.float32][1] < 1e-4
+    assert max(worst[torch.float64]) < 1e-11
+
+
+def test_module_knows_its_options_when_it_is_made():
+    with pytest.raises(TypeError, match="evidential_loss has no option 'p_norm'"):
+        ul.EvidentialLoss(p_norm=4)
+    # The functions take the norm third, modules the reduction second.
+    with pytest.raises(ValueError, match=r"reduction must be .*, got 4"):
+        ul.MaxNormLoss(0.1, 4)
 
 
 def test_module_settings_show_and_move():
