@@ -53,6 +53,7 @@ def checked_evidence(evidence: Tensor) -> Tensor:
         TypeError: Not a floating-point tensor.
         ValueError: An entry is negative.
     """
+    check_tensor("evidence", evidence)
     if not evidence.is_floating_point():
         raise TypeError(f"evidence must be a floating-point tensor, got {evidence.dtype}")
     if evidence.dtype not in (torch.float32, torch.float64):
@@ -76,6 +77,7 @@ def can_look(x: Tensor) -> bool:
         and type(x) in (Tensor, torch.nn.Parameter)
         and not torch.compiler.is_compiling()
         and not torch._C._functorch.is_functorch_wrapped_tensor(x)
+        and not torch._C._functorch.is_legacy_batchedtensor(x)
     )
 
 
@@ -86,6 +88,8 @@ def check_target(evidence: Tensor, target: Tensor, weight: Tensor | None, label_
         TypeError: Indices that are not integers, or probabilities that are.
         ValueError: Shapes that do not fit, a weight of another length, or a smoothing outside [0, 1].
     """
+    check_tensor("evidence", evidence)
+    check_tensor("target", target)
     if evidence.ndim == 0:
         raise ValueError("evidence must have a class dimension: (C), (N, C) or (N, C, d1, ...), got a scalar")
     class_dim = 0 if evidence.ndim == 1 else 1
@@ -130,6 +134,12 @@ def check_indices(target: Tensor, classes: int, ignore_index: int) -> bool:
         wrong = low if low < 0 else high
         raise ValueError(f"class indices must be in [0, {classes}), or {ignore_index} to be ignored, got {wrong}")
     return not may_ignore
+
+
+def check_tensor(name: str, value: object) -> None:
+    """Raises TypeError for lists, arrays and other things that are no tensors."""
+    if not isinstance(value, Tensor):
+        raise TypeError(f"{name} must be a tensor, got {type(value).__name__}")
 
 
 def check_reduction(reduction: str | None) -> None:

@@ -88,7 +88,7 @@ class _Elementwise(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, *rows = ctx.saved_tensors
-        return None, ctx.term.slope(x, *rows).mul_(grad), *[None] * len(rows)
+        return None, _times(ctx.term.slope(x, *rows), grad), *[None] * len(rows)
 
 
 def sums(terms: tuple[Term, ...], x: Tensor, index: Tensor) -> Tensor:
@@ -139,13 +139,18 @@ class _Sums(torch.autograd.Function):
             pulled: Tensor | None = None
             for term, grad_term in zip(ctx.terms, grads, strict=True):
                 rows = term.rows(others.detach(), rest)
-                part = term.slope(_without(term, x, others, index), *rows).mul_(grad_term)
+                part = _times(term.slope(_without(term, x, others, index), *rows), grad_term)
                 pulled = part if pulled is None else pulled.add_(part)
             assert pulled is not None
             return put_(pulled.add_(grad_rest), index, grad_own)
 
         x, index, results = ctx.saved_tensors
         return None, in_blocks(block, x, index, results.detach().narrow(1, 1, 1), grad), None
+
+
+def _times(slope: Tensor, grad: Tensor) -> Tensor:
+    # Many gradients may come for one slope, as they do for a Jacobian: then there is no place for them in it.
+    return slope.mul_(grad) if can_look(grad) else slope * grad
 
 
 def _without(term: Term, x: Tensor, others: Tensor, index: Tensor) -> Tensor:
@@ -218,8 +223,11 @@ def in_blocks(function: Callable[..., Tensor], x: Tensor, *rows: Tensor) -> Tens
         x: (N, C, ...).
         rows: The same with other sizes of dimension 1.
     """
+    # What may be traced comes first: a size that is asked for becomes part of the graph.
+    if not can_look(x) or torch.is_grad_enabled() or x.numel() <= _BLOCK:
+        return function(x, *rows)
     dims = [dim for dim in (0, *range(2, x.ndim)) if x.shape[dim] > 1]
-    if not dims or x.numel() <= _BLOCK or torch.is_grad_enabled() or not can_look(x):
+    if not dims:
         return function(x, *rows)
     # Along the first dimension that has a length; what is still too large is cut again.
     dim = dims[0]

@@ -147,8 +147,11 @@ class InformationTerm:
             return sums[0]
         parts, squares = sums
         # The sum has a constant of the row in place of b, and only the elementary part of its ψ′.
-        constant = (rest + own).detach().amax(1, keepdim=True) if rest.shape[1] > 1 else rest.detach()
-        gap = rest - constant
+        if rest.shape[1] > 1:
+            # For all candidates the constant is S: what they leave out is the difference.
+            constant, gap = (rest + own).detach().amax(1, keepdim=True), rest - rest.detach() - own.detach()
+        else:
+            constant, gap = rest.detach(), rest - rest.detach()
         if self.full_strength:
             gap = gap + own
         b = constant + classes

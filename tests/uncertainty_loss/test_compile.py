@@ -69,3 +69,16 @@ def test_generated_code():
     compiled = gradient(torch.compile(loss, fullgraph=True), evidence, target)
     for got, expected in zip(compiled, gradient(loss, evidence, target), strict=True):
         torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ul.loss_names())
+def test_exported_with_any_number_of_rows(name):
+    class Criterion(torch.nn.Module):
+        def forward(self, evidence, target):
+            return ul.get_loss(name).function(evidence, target, 0.1)
+
+    rows = torch.export.Dim("rows", min=2, max=10**6)
+    evidence, target = torch.rand(16, 5), torch.randint(5, (16,))
+    program = torch.export.export(Criterion(), (evidence, target), dynamic_shapes=({0: rows}, {0: rows})).module()
+    evidence, target = torch.rand(40_000, 5), torch.randint(5, (40_000,))
+    torch.testing.assert_close(program(evidence, target), Criterion()(evidence, target))

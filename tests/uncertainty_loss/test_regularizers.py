@@ -30,6 +30,17 @@ def test_sixty_digits(function, exact, classes):
     assert max(worst[torch.float64]) < 1e-11
 
 
+@pytest.mark.parametrize("full", [False, True])
+def test_information_of_probabilities_in_double(full):
+    evidence = torch.tensor([[1e7, 3.0, 0.2], [1e7, 5e-5, 7e-5]], dtype=torch.float64)
+    target = torch.tensor([0.3, 0.3, 0.4], dtype=torch.float64).expand(2, 3)
+    got = ul.dirichlet_fisher_regularizer(evidence, target, "none", full_strength=full)
+    for value, row in zip(got.tolist(), evidence, strict=True):
+        terms = (oracle.information_term(oracle.exact(row), c, full) for c in range(3))
+        truth = sum(oracle.mpmath.mpf(t) * term for t, term in zip(target[0].tolist(), terms, strict=True))
+        assert abs(value - truth) < 2e-11 * truth
+
+
 def test_kl_agrees_with_torch():
     evidence, target = 5 * torch.rand(6, 4, dtype=torch.float64), torch.randint(4, (6,))
     alpha = evidence.scatter(1, target[:, None], 0.0) + 1

@@ -58,8 +58,6 @@ def information_loss(
 
     Source: Deng et al. 2023, arXiv 2303.02045.
     """
-    if information_weight != 0 and evidence.ndim and evidence.shape[0 if evidence.ndim == 1 else 1] < 2:
-        raise ValueError("the Fisher information of one class is zero: use at least 2, or information_weight=0")
     options = reduction, weight, ignore_index, label_smoothing
     formula = WeightedSquaredError(information_weight)
     return evaluate(formula, evidence, target, *options, reg_factor, WrongEvidenceKL())
@@ -79,7 +77,11 @@ class WeightedSquaredError:
     information_weight: float
 
     def terms(self, classes: int) -> tuple[Term, ...]:
-        return (WeightedMoment(), LogTrigamma(), Eta()) if self.information_weight else (WeightedMoment(),)
+        if not self.information_weight:
+            return (WeightedMoment(),)
+        if classes < 2:
+            raise ValueError("the Fisher information of one class is zero: use at least 2, or information_weight=0")
+        return WeightedMoment(), LogTrigamma(), Eta()
 
     def __call__(self, classes: int, own: Tensor, rest: Tensor, *sums: Tensor) -> Tensor:
         moments, *logarithms = sums

@@ -98,8 +98,8 @@ def error_norm(p: float) -> Formula:
     With the rising factorial ⟨a⟩ = Γ(a + p) / Γ(a) and r = S - α_c that is ((⟨r⟩ + Σ_{j≠c} ⟨α_j⟩) / ⟨S⟩)^(1/p). Its
     parts do not fit in any float, but no α_j exceeds r, so that ⟨α_j⟩ / r^p and ⟨r⟩ / r^p do.
     """
-    if p < 1:
-        raise ValueError(f"p_norm must be >= 1, got {p}")
+    if not 1 <= p < math.inf:
+        raise ValueError(f"p_norm must be >= 1 and finite, got {p}")
     return WholeErrorNorm(int(p)) if p == int(p) and p <= _LARGEST_PRODUCT else RealErrorNorm(float(p))
 
 

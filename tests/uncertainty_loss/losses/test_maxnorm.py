@@ -1,5 +1,6 @@
 """Max-norm: any p, the bound that it is, and its relation to EDL."""
 
+import math
 from functools import partial
 
 import oracle
@@ -70,6 +71,7 @@ def test_a_single_class_cannot_be_wrong(p):
     assert (ul.dirichlet_pnorm_loss(torch.rand(3, 1), torch.zeros(3, dtype=torch.long), p, "none") == 0).all()
 
 
-def test_p_below_one():
-    with pytest.raises(ValueError, match=r"p_norm must be >= 1, got 0.5"):
-        ul.maxnorm_loss(torch.rand(2, 3), torch.tensor([0, 1]), p_norm=0.5)
+@pytest.mark.parametrize("p", [0.5, math.inf, math.nan])
+def test_p_is_at_least_one_and_finite(p):
+    with pytest.raises(ValueError, match=f"p_norm must be >= 1 and finite, got {p}"):
+        ul.maxnorm_loss(torch.rand(2, 3), torch.tensor([0, 1]), p_norm=p)

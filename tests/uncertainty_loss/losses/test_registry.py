@@ -286,6 +286,28 @@ def test_gradients_a_sample_by_vmap(name):
     torch.testing.assert_close(per_sample, leaf.grad)
 
 
+@pytest.mark.parametrize("soft", [False, True])
+@pytest.mark.parametrize("name", NAMES)
+def test_jacobians_in_one_go(name, soft):
+    evidence, target = batch()
+    target = torch.rand_like(evidence).softmax(1) if soft else target
+
+    def losses(e):
+        return loss_of(name)(e, target, 0.1, reduction="none")
+
+    expected = torch.autograd.functional.jacobian(losses, evidence)
+    torch.testing.assert_close(torch.func.jacrev(losses)(evidence), expected)
+    torch.testing.assert_close(torch.autograd.functional.jacobian(losses, evidence, vectorize=True), expected)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_lists_are_no_tensors(name):
+    with pytest.raises(TypeError, match="evidence must be a tensor, got list"):
+        loss_of(name)([[1.0, 2.0]], torch.tensor([0]))
+    with pytest.raises(TypeError, match="target must be a tensor, got list"):
+        loss_of(name)(torch.rand(1, 2), [0])
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_tensor_reg_factor(name):
     evidence, target = batch()
