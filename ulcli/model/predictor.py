@@ -78,20 +78,25 @@ class Predictor:
         if len(features) < 3:
             raise UserError(f"{len(features)} validation images are too few to calibrate anything; give many more")
         density = FeatureDensity.fit(moments)
-        familiarity = Familiarity.fit(_signs(density, baseline, features, embedding))
+        signs = _signs(density, baseline, features, embedding)
+        familiarity = Familiarity.fit(signs)
         images = int(moments.counts.sum())
         raw = cls(head, baseline, density, familiarity, images, fading, evidence_from)
+        # Once: the best of many temperatures is sought, and none changes how familiar an image is.
+        typicality = familiarity.typicality(familiarity.score(signs))
 
         def expected(candidate: Head) -> Tensor:
-            return ul.expected_probability(replace(raw, head=candidate)(features, embedding).alpha)
+            return ul.expected_probability(replace(raw, head=candidate)._predictions(features, typicality).alpha)
 
         return replace(raw, head=head.calibrated(features, labels, expected))
 
     def __call__(self, features: Tensor, embedding: Tensor) -> Predictions:
         """Predictions for features (N, D) and embeddings (N, E)."""
-        raw = replace(self.head, temperature=1.0).alpha(features)
         signs = _signs(self.density, self.baseline, features, embedding)
-        typicality = self.familiarity.typicality(self.familiarity.score(signs))
+        return self._predictions(features, self.familiarity.typicality(self.familiarity.score(signs)))
+
+    def _predictions(self, features: Tensor, typicality: Tensor) -> Predictions:
+        raw = replace(self.head, temperature=1.0).alpha(features)
         if self.evidence_from is EvidenceFrom.HEAD:
             return Predictions(self.head.alpha(features), self.head.prior, raw, typicality)
         count = self.familiarity.comparable_images(typicality, self.images, self.fading)
