@@ -1,6 +1,6 @@
-"""What knowing the familiar from the strange costs, beside the network and the head: a ResNet18 at 224 x 224 pixels.
+"""What knowing the familiar from the strange costs, beside the network and the head.
 
-    python benchmarks/cost.py [--images 1000 10000] [--rounds 15]
+    python benchmarks/cost.py [--arch resnet18] [--size 3 224 224] [--images 1000 10000] [--rounds 15]
 
 The tool's own code on random images and weights, which cost what others do; one thread, processor time. The passes
 with and without the density take turns in one process, batch by batch, so that whatever else the machine does hits
@@ -21,10 +21,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-import torchvision
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from ulcli.model.arch import build_network
 from ulcli.model.backbone import Activations, Backbone
 from ulcli.model.baselines import FeatureBaselines
 from ulcli.model.flags import Flags
@@ -35,7 +35,7 @@ from ulcli.model.sets import PredictionSets
 from ulcli.reporting import Silent
 from uncertainty_loss import Moments, expected_probability
 
-CLASSES, BATCH, SHAPE = 10, 32, (3, 224, 224)
+CLASSES, BATCH = 10, 64
 VALIDATION = 0.2
 
 
@@ -60,26 +60,28 @@ class Clock:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--arch", default="resnet18", help="as for ul train")
+    parser.add_argument("--size", nargs=3, type=int, default=[3, 224, 224], metavar=("CHANNELS", "HEIGHT", "WIDTH"))
     parser.add_argument("--images", nargs="+", type=int, default=[1000, 10000], help="training images")
     parser.add_argument("--rounds", type=int, default=15)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    network = torchvision.models.resnet18(num_classes=CLASSES)
-    backbone = Backbone.take_apart("resnet18", None, network, SHAPE)
-    clock, seen = passes(backbone, arguments.rounds)
+    shape = tuple(arguments.size)
+    backbone = Backbone.take_apart(arguments.arch, CLASSES, build_network(arguments.arch, CLASSES), shape)
+    clock, seen = passes(backbone, shape, arguments.rounds)
     print_passes(clock)
     for images in arguments.images:
         print_fits(images, clock, fits(images, seen, backbone))
 
 
-def passes(backbone: Backbone, rounds: int) -> tuple[Clock, Activations]:
+def passes(backbone: Backbone, shape: tuple[int, int, int], rounds: int) -> tuple[Clock, Activations]:
     """Batches through the network, with and without what the density needs; and what came out, for the fits."""
     bare = replace(backbone, taps=())
-    predictor = fitted(Clock(), 4 * CLASSES, backbone(torch.randn(BATCH, *SHAPE)), backbone)
+    predictor = fitted(Clock(), 4 * CLASSES, backbone(torch.randn(BATCH, *shape)), backbone)
     clock, moments, seen = Clock(), Moments(CLASSES), []
     for number in range(rounds + 1):
-        images, labels = torch.randn(BATCH, *SHAPE), torch.randint(CLASSES, (BATCH,))
+        images, labels = torch.randn(BATCH, *shape), torch.randint(CLASSES, (BATCH,))
         timed = clock if number else Clock()  # the first round warms up
         with timed("pass"):
             plain = bare(images)
@@ -139,9 +141,9 @@ def drawn(seen: Activations, count: int) -> tuple[Activations, torch.Tensor]:
 
 
 def print_passes(clock: Clock) -> None:
-    print("| step | ms an image | share of the pass |\n|---|---|---|")
+    print("| step | µs an image | share of the pass |\n|---|---|---|")
     for name, seconds in clock.items():
-        print(f"| {name} | {1000 * seconds / BATCH:.2f} | {seconds / clock['pass']:.1%} |")
+        print(f"| {name} | {1e6 * seconds / BATCH:,.0f} | {seconds / clock['pass']:.1%} |")
     without = clock["pass"] + clock["scores of the head"]
     extra = (clock["pass with taps"] + clock["scores with density"]) / without - 1
     print(f"\nScoring with the density against without: {extra:+.1%}")
