@@ -38,7 +38,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from benchmarks.emoji import write_emoji
 from benchmarks.strange import COUNT, write_strange_sets
-from benchmarks.tables import LOSSES, Table, add_far, add_near, add_quality, show
+from benchmarks.tables import LOSSES, add_far, add_near, add_quality, show
 from benchmarks.through_the_tool import evaluate, train_classifier, ul
 
 CASES = ("digits", "resnet18", "imagenet-fashion", "imagenet-emoji")
@@ -114,35 +114,30 @@ def write_fashion(root: Path, folder: Path) -> Path:
 
 
 def measure(case: Case, root: Path, folder: Path) -> None:
-    """Train, evaluate, print."""
-    far: Table = defaultdict(lambda: defaultdict(list))
-    quality: Table = defaultdict(lambda: defaultdict(list))
-    near: Table = defaultdict(lambda: defaultdict(list))
-    promises: Table = defaultdict(lambda: defaultdict(list))
+    """Train and evaluate; each table is printed when it is complete."""
     strange = [*write_strange_sets(folder / "strange", test_images(case.data, root)), Path(case.others)]
-    verdict, n = "", 0
+    far, quality, promises, near = (defaultdict(lambda: defaultdict(list)) for _ in range(4))
+    report: dict[str, Any] = {}
     for loss in LOSSES:
         model = fit(case, root, folder / f"{loss}.pt", "--loss", loss)
         report = evaluate(model, strange, "--data-root", str(root))
         add_far(far, loss, report)
         add_quality(quality, loss, report)
         quality[loss]["ece if calibrated"].append(chance_ece(model, case.data, root))
-        verdict, n = report["verdict"], report["n"]
+    print(f"\n## {case.name}\n\n{report['n']} test images; {report['verdict']}")
+    show("Far: AUROC over the strange sets", far)
+    show("Predictions on the test images", quality)
     for rate in RATES:
         model = fit(case, root, folder / "rate.pt", "--flag-rate", str(rate))
         report = evaluate(model, strange[:1], "--data-root", str(root), "--bootstrap", "0")
         promises["share flagged"][f"promised {rate:.0%}"].append(report["metrics"]["flag_rate"]["value"])
+    show("Share of test images flagged", promises)
     for names in case.held_out:
         model = fit(case, root, folder / "near.pt", *(word for name in names for word in ("--hold-out", name)))
         report = evaluate(model, strange[:1], "--data-root", str(root), "--bootstrap", "0")
         add_near(near, names, report)
-    print(f"\n## {case.name}\n\n{n} test images; {verdict}")
-    show("Far: AUROC over the strange sets", far)
-    if case.held_out:
+    if near:
         show("Near: AUROC against the held-out classes", near)
-    show("Predictions on the test images", quality)
-    show("Share of test images flagged", promises)
-    sys.stdout.flush()
 
 
 def test_images(data: str, root: Path) -> list[Any]:

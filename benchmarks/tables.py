@@ -51,7 +51,7 @@ def show(title: str, table: Table) -> None:
     print("|---" * (len(columns) + 1) + "|")
     for name, row in table.items():
         cells = [_cell(row[column]) if column in row else "" for column in columns]
-        print(f"| {name} | " + " | ".join(cells) + " |")
+        print(f"| {name} | " + " | ".join(cells) + " |", flush=True)
 
 
 def _cell(values: list[float]) -> str:
