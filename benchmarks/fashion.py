@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from benchmarks.through_the_tool import train_classifier, ul
 
+ARCH = "benchmarks.networks:lenet"
 OOD = ("digits", "noise", "photos")
 
 
@@ -35,7 +36,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for seed in range(arguments.seeds):
             checkpoint = Path(folder) / f"lenet_{seed}.pth"
-            train_classifier(arguments.data_root, checkpoint, "lenet", seed)
+            train_classifier(arguments.data_root, checkpoint, ARCH, seed)
             for loss in arguments.losses:
                 report = through_the_tool(arguments.data_root, checkpoint, loss, seed, Path(folder))
                 rows.setdefault("cross-entropy, maximum probability", []).append(
@@ -49,7 +50,7 @@ def through_the_tool(root: Path, checkpoint: Path, loss: str, seed: int, folder:
     """`ul train`, then `ul evaluate --format json`."""
     model = folder / f"{loss}_{seed}.pt"
     data = ["--data-root", str(root)]
-    train = [str(checkpoint), "--arch", "benchmarks.networks:lenet", "--data", "fashion-mnist", *data]
+    train = [str(checkpoint), "--arch", ARCH, "--data", "fashion-mnist", *data]
     ul("train", *train, "--loss", loss, "--seed", str(seed), "-o", str(model))
     ood = [word for name in OOD for word in ("--ood", name)]
     report: dict[str, Any] = json.loads(ul("evaluate", str(model), *ood, *data, "-f", "json"))

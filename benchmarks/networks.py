@@ -37,3 +37,11 @@ def small_cnn(num_classes: int = 10) -> nn.Module:
         nn.ReLU(),
         nn.Linear(128, num_classes),
     )
+
+
+def efficientnet_lite0() -> nn.Module:
+    """EfficientNet-Lite0 for ImageNet's thousand classes, as `efficientnet_lite_pytorch` on PyPI builds it."""
+    from efficientnet_lite_pytorch import EfficientNet
+
+    network: nn.Module = EfficientNet.from_name("efficientnet-lite0")
+    return network

@@ -1,7 +1,8 @@
-"""What the benchmarks on FashionMNIST share: a classifier as a user would train it, and `ul` as a user runs it."""
+"""What the benchmarks share: a classifier of FashionMNIST as a user would train it, and `ul` as a user runs it."""
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -11,22 +12,29 @@ REPOSITORY = Path(__file__).parent.parent
 
 
 def train_classifier(
-    root: Path, checkpoint: Path, arch: str, seed: int, *, epochs: int = 6, without: tuple[str, ...] = ()
+    root: Path,
+    checkpoint: Path,
+    arch: str,
+    seed: int,
+    *,
+    epochs: int = 6,
+    without: tuple[str, ...] = (),
+    channels: int = 1,
 ) -> None:
     """Plain cross-entropy on the train part, pixels in [0, 1]; `without` leaves classes out."""
     import torch
     from torch.nn import functional as F
 
-    from benchmarks import networks
+    from ulcli.model.arch import build_network
 
     torch.manual_seed(seed)
     x, y = pixels(root, "train", without)
-    network = getattr(networks, arch)(num_classes=int(y.max()) + 1)
+    network = build_network(arch, int(y.max()) + 1)
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
     for _ in range(epochs):
         for rows in torch.randperm(len(x)).split(128):
             optimizer.zero_grad()
-            F.cross_entropy(network(x[rows]), y[rows]).backward()
+            F.cross_entropy(network(x[rows].expand(-1, channels, -1, -1)), y[rows]).backward()
             optimizer.step()
     torch.save(network.state_dict(), checkpoint)
 
@@ -45,6 +53,13 @@ def pixels(root: Path, part: str, without: tuple[str, ...] = ()) -> tuple[Any, A
     assert images.labels is not None
     values = np.stack([np.asarray(images.load(index)) for index in range(len(images))])
     return torch.from_numpy(values).float().div(255).unsqueeze(1), torch.from_numpy(images.labels)
+
+
+def evaluate(model: Path, strange: list[Path], *words: str) -> dict[str, Any]:
+    """`ul evaluate` against folders of strange images."""
+    ood = [word for place in strange for word in ("--ood", str(place))]
+    report: dict[str, Any] = json.loads(ul("evaluate", str(model), *ood, *words, "-f", "json"))
+    return report
 
 
 def ul(*words: str) -> str:

@@ -158,9 +158,18 @@ def _tap_names(final: Tensor, calls: list[_Call]) -> tuple[str, ...]:
         if not isinstance(output, torch.Tensor) or output.dim() != 4 or finished[call.name] != position:
             continue
         # Windows of a transformer come in a batch of their own.
-        if len(output) == images and output.shape[2:].numel() > 1:
+        if len(output) == images and output.shape[2:].numel() > 1 and not _enlarges(call):
             last[tuple(output.shape[2:])] = call.name
     return tuple(last.values())[-_MOST_TAPS:]
+
+
+def _enlarges(call: _Call) -> bool:
+    """Whether a module pads or repeats a map: the network sees nothing anew at such a resolution."""
+    import torch
+
+    if not isinstance(call.input, torch.Tensor) or call.input.dim() != 4:
+        return False
+    return bool(call.output.shape[2:].numel() > call.input.shape[2:].numel())
 
 
 def _same_classifier(logits: Tensor, final: Tensor) -> bool:

@@ -146,6 +146,15 @@ class Windows(nn.Module):
 TAPS = {
     "resnet18": (lambda: models.resnet18(num_classes=3), (3, 64, 64), ("layer1", "layer2", "layer3", "layer4")),
     "one pooling layer": (Lenet, (1, 28, 28), ("first", "second", "pool")),
+    "padding in layers of its own": (  # 16, padded to 17, 8, padded to 9, 4
+        lambda: nn.Sequential(
+            *(nn.ZeroPad2d((0, 1, 0, 1)), nn.Conv2d(3, 4, 3, stride=2)),
+            *(nn.ZeroPad2d((0, 1, 0, 1)), nn.Conv2d(4, 4, 3, stride=2), nn.ReLU()),
+            *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3)),
+        ),
+        (3, 16, 16),
+        ("1", "4"),
+    ),
     "windows": (Windows, (3, 16, 16), ("stem",)),
     "no layer with a map": (
         lambda: nn.Sequential(nn.Flatten(), nn.Linear(12, 5), nn.ReLU(), nn.Linear(5, 3)),
