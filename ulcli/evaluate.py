@@ -17,7 +17,7 @@ from ulcli.data.loader import default_workers
 from ulcli.data.shifts import Shift, Shifted
 from ulcli.errors import UserError, shorten
 from ulcli.expressions import Condition
-from ulcli.model.baselines import BASELINES, FeatureBaselines, logit_scores
+from ulcli.model.baselines import BASELINES, SEARCHED, FeatureBaselines, Neighbours, logit_scores
 from ulcli.model.cache import FeatureCache
 from ulcli.model.estimates import Estimate, Resamples, against, classification, selective
 from ulcli.model.features import Extractor, Features, warn_of_unreadable
@@ -203,7 +203,7 @@ class _Scored:
     strangeness: dict[str, np.ndarray]  # every measure and every baseline, turned so that higher means stranger
 
     @classmethod
-    def of(cls, model: Model, baselines: FeatureBaselines | None, features: Features) -> _Scored:
+    def of(cls, model: Model, baselines: Sequence[FeatureBaselines | Neighbours], features: Features) -> _Scored:
         """Everything that takes a look at the features."""
         import uncertainty_loss as ul
 
@@ -213,7 +213,8 @@ class _Scored:
         # A loss without a prior has no vacuity, but no less an order by the amount of evidence.
         scores[HEAD_VACUITY] = ul.vacuity(predictions.head_alpha, prior=predictor.head.prior or 1.0).numpy()
         scores |= logit_scores(logits)
-        scores |= baselines.scores(features.values) if baselines else {}
+        for each in baselines:
+            scores |= each.scores(features.values, logits)
         return cls(features, predictions, logits, scores)
 
     def __len__(self) -> int:
@@ -294,8 +295,14 @@ def _strange(
     return sets
 
 
-def _feature_baselines(model: Model, places: Places, extract: Extractor, reporter: Reporter) -> FeatureBaselines | None:
-    """What needs the features of the training images: from the cache, or by another pass where these are gone."""
+def _feature_baselines(
+    model: Model, places: Places, extract: Extractor, reporter: Reporter
+) -> list[FeatureBaselines | Neighbours]:
+    """What was fitted on the training images: from the model file, else from their features.
+
+    Those come from the cache, or by another pass where these are gone.
+    """
+    fitted = model.feature_baselines
     data = DataName.parse(model.data["name"])
     try:
         images = labelled_set(data, "train", places)
@@ -307,14 +314,17 @@ def _feature_baselines(model: Model, places: Places, extract: Extractor, reporte
     except (UserError, ValueError):
         changed = True
     if changed:
+        left_out = f"{', '.join(BASELINES)} are" if fitted is None else f"{', '.join(SEARCHED)} is"
         reporter.warn(
-            f"the training images of '{data}' are gone or have changed: {', '.join(BASELINES)} are left out, and "
+            f"the training images of '{data}' are gone or have changed: {left_out} left out, and "
             "a test part cut from the same set may hold images that the model was fitted on"
         )
-        return None
+        return [fitted] if fitted else []
     features = extract(images, reporter, for_density=True)
     assert features.labels is not None
-    return FeatureBaselines(features.values, features.labels, model.predictor.baseline)
+    if fitted is None:
+        fitted = FeatureBaselines.fit(features.values, features.labels, model.predictor.baseline)
+    return [fitted, Neighbours(features.values)]
 
 
 def _extracted(extract: Extractor, images: ImageSet, reporter: Reporter) -> Features:
