@@ -144,7 +144,7 @@ def evaluate(settings: EvaluateSettings, reporter: Reporter | None = None) -> Ev
     model = Model.load(settings.model)
     places = settings.places or Places(Path(model.data["root"]))
     images, held_out = _labelled(settings, model, places, reporter)
-    strange = _strange(settings, model, places, held_out)
+    strange = _strange(settings, model, places, held_out, reporter)
     extract = Extractor(
         model.backbone.build(),
         model.transform,
@@ -281,10 +281,14 @@ def _labelled(
 
 
 def _strange(
-    settings: EvaluateSettings, model: Model, places: Places, held_out: ImageSet | None
+    settings: EvaluateSettings, model: Model, places: Places, held_out: ImageSet | None, reporter: Reporter
 ) -> list[tuple[str, ImageSet]]:
     """The sets to be told from the data: held-out classes are near, all others far."""
     asked = settings.ood or [DataName(name) for name in builtin.STRANGE]
+    data = settings.data or DataName.parse(model.data["name"])
+    for name in asked:
+        if name.resolved().name == data.resolved().name:
+            reporter.warn(f"--ood {name} is the familiar data itself: its AUROC says nothing about strange images")
     sets = [(FAR, strange_set(name, model.transform.shape, places)) for name in asked]
     if held_out is not None:
         sets.insert(0, (NEAR, held_out))

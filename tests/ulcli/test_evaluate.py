@@ -63,6 +63,25 @@ def test_figures_are_those_of_the_rows_of_score(settings, recorder):
             assert result.ood[name].scores[measure]["auroc"].value == pytest.approx(expected, abs=1e-9)
 
 
+@pytest.mark.parametrize(
+    ("data", "ood", "told"),
+    [(None, "digits", True), ("digits:val", "digits:train", True), ("digits", "noise", False), (None, "photos", False)],
+)
+def test_strange_data_that_are_the_familiar_ones(settings, recorder, data, ood, told):
+    data = data and DataName.parse(data)
+    evaluate(replace(settings, data=data, ood=[DataName.parse(ood)], shifts=[]), recorder)
+    said = f"--ood {ood} is the familiar data itself: its AUROC says nothing about strange images"
+    assert recorder.warnings == ([said] if told else [])
+
+
+def test_a_folder_is_the_same_data_by_any_path(settings, recorder, image_folder, monkeypatch):
+    folder = image_folder({str(digit): 5 for digit in range(10)})
+    monkeypatch.chdir(folder.parent)
+    settings = replace(settings, data=DataName(str(folder)), ood=[DataName("images")], shifts=[])
+    evaluate(settings, recorder)
+    assert [text for text in recorder.warnings if "--ood images is the familiar data itself" in text]
+
+
 @pytest.fixture
 def calls(monkeypatch):
     """How often feature baselines were fitted."""
