@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from ulcli.model.cache import FeatureCache
 
 _Choice = TypeVar("_Choice", bound=Enum)
+_FEWEST_RESAMPLES = 40  # of fewer, the 2.5% that an interval leaves out on either side are not a single one
 
 app = typer.Typer(
     name="ul",
@@ -296,7 +297,9 @@ def _evaluate(
             help="Measure on worse copies too: blur, noise, contrast, rotation, inversion, jpeg. Repeatable.",
         ),
     ] = None,
-    bootstrap: Annotated[int, typer.Option(min=0, help="Resamples for the 95% intervals; 0 for none.")] = 200,
+    bootstrap: Annotated[
+        int, typer.Option(min=0, help=f"Resamples for the 95% intervals, {_FEWEST_RESAMPLES} or more; 0 for none.")
+    ] = 200,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the resamples.")] = 0,
     form: FormatOption = None,
     output: OutputOption = None,
@@ -320,6 +323,10 @@ def _evaluate(
     from ulcli.output.tables import evaluate_table
 
     form = _format(form, output)
+    if 0 < bootstrap < _FEWEST_RESAMPLES:
+        raise UserError(
+            f"--bootstrap is {bootstrap}, expected {_FEWEST_RESAMPLES} resamples or more, or 0 for no intervals"
+        )
     settings = EvaluateSettings(
         model=model,
         data=_data_name(data),

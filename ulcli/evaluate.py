@@ -17,7 +17,7 @@ from ulcli.data.loader import default_workers
 from ulcli.data.shifts import Shift, Shifted
 from ulcli.errors import UserError, shorten
 from ulcli.expressions import Condition
-from ulcli.model.baselines import BASELINES, FeatureBaselines, logit_scores
+from ulcli.model.baselines import BASELINES, SEARCHED, FeatureBaselines, Neighbours, logit_scores
 from ulcli.model.cache import FeatureCache
 from ulcli.model.estimates import Estimate, Resamples, against, classification, selective
 from ulcli.model.features import Extractor, Features, warn_of_unreadable
@@ -144,7 +144,7 @@ def evaluate(settings: EvaluateSettings, reporter: Reporter | None = None) -> Ev
     model = Model.load(settings.model)
     places = settings.places or Places(Path(model.data["root"]))
     images, held_out = _labelled(settings, model, places, reporter)
-    strange = _strange(settings, model, places, held_out)
+    strange = _strange(settings, model, places, held_out, reporter)
     extract = Extractor(
         model.backbone.build(),
         model.transform,
@@ -203,7 +203,7 @@ class _Scored:
     strangeness: dict[str, np.ndarray]  # every measure and every baseline, turned so that higher means stranger
 
     @classmethod
-    def of(cls, model: Model, baselines: FeatureBaselines | None, features: Features) -> _Scored:
+    def of(cls, model: Model, baselines: Sequence[FeatureBaselines | Neighbours], features: Features) -> _Scored:
         """Everything that takes a look at the features."""
         import uncertainty_loss as ul
 
@@ -213,7 +213,8 @@ class _Scored:
         # A loss without a prior has no vacuity, but no less an order by the amount of evidence.
         scores[HEAD_VACUITY] = ul.vacuity(predictions.head_alpha, prior=predictor.head.prior or 1.0).numpy()
         scores |= logit_scores(logits)
-        scores |= baselines.scores(features.values) if baselines else {}
+        for each in baselines:
+            scores |= each.scores(features.values, logits)
         return cls(features, predictions, logits, scores)
 
     def __len__(self) -> int:
@@ -280,10 +281,14 @@ def _labelled(
 
 
 def _strange(
-    settings: EvaluateSettings, model: Model, places: Places, held_out: ImageSet | None
+    settings: EvaluateSettings, model: Model, places: Places, held_out: ImageSet | None, reporter: Reporter
 ) -> list[tuple[str, ImageSet]]:
     """The sets to be told from the data: held-out classes are near, all others far."""
     asked = settings.ood or [DataName(name) for name in builtin.STRANGE]
+    data = settings.data or DataName.parse(model.data["name"])
+    for name in asked:
+        if name.resolved().name == data.resolved().name:
+            reporter.warn(f"--ood {name} is the familiar data itself: its AUROC says nothing about strange images")
     sets = [(FAR, strange_set(name, model.transform.shape, places)) for name in asked]
     if held_out is not None:
         sets.insert(0, (NEAR, held_out))
@@ -294,8 +299,14 @@ def _strange(
     return sets
 
 
-def _feature_baselines(model: Model, places: Places, extract: Extractor, reporter: Reporter) -> FeatureBaselines | None:
-    """What needs the features of the training images: from the cache, or by another pass where these are gone."""
+def _feature_baselines(
+    model: Model, places: Places, extract: Extractor, reporter: Reporter
+) -> list[FeatureBaselines | Neighbours]:
+    """What was fitted on the training images: from the model file, else from their features.
+
+    Those come from the cache, or by another pass where these are gone.
+    """
+    fitted = model.feature_baselines
     data = DataName.parse(model.data["name"])
     try:
         images = labelled_set(data, "train", places)
@@ -307,14 +318,17 @@ def _feature_baselines(model: Model, places: Places, extract: Extractor, reporte
     except (UserError, ValueError):
         changed = True
     if changed:
+        left_out = f"{', '.join(BASELINES)} are" if fitted is None else f"{', '.join(SEARCHED)} is"
         reporter.warn(
-            f"the training images of '{data}' are gone or have changed: {', '.join(BASELINES)} are left out, and "
+            f"the training images of '{data}' are gone or have changed: {left_out} left out, and "
             "a test part cut from the same set may hold images that the model was fitted on"
         )
-        return None
+        return [fitted] if fitted else []
     features = extract(images, reporter, for_density=True)
     assert features.labels is not None
-    return FeatureBaselines(features.values, features.labels, model.predictor.baseline)
+    if fitted is None:
+        fitted = FeatureBaselines.fit(features.values, features.labels, model.predictor.baseline)
+    return [fitted, Neighbours(features.values)]
 
 
 def _extracted(extract: Extractor, images: ImageSet, reporter: Reporter) -> Features:

@@ -18,6 +18,7 @@ from ulcli.files import check_writable
 from ulcli.model.arch import network_for, published_network, published_transform
 from ulcli.model.archive import read_archive
 from ulcli.model.backbone import Backbone
+from ulcli.model.baselines import SMALL, FeatureBaselines
 from ulcli.model.cache import FeatureCache
 from ulcli.model.checkpoint import parse_checkpoint, sample_checkpoint
 from ulcli.model.features import Extractor, Features, warn_of_unreadable
@@ -170,6 +171,7 @@ def train(settings: TrainSettings, reporter: Reporter | None = None) -> TrainRes
             "validation_images": len(held_out),
         },
         provenance=_provenance(settings.seed),
+        feature_baselines=_feature_baselines(features, baseline),
     ).save(settings.output)
     return TrainResult(
         path=settings.output,
@@ -375,6 +377,14 @@ def _fit(
     start = best_affine_start(baseline, features, objective)
     fitted = fit_linear(features, start, objective, seed=seed, reporter=reporter, what=f"fitting the {loss.name} head")
     return Head(fitted.linear, loss.evidence, loss.prior), fitted.epochs
+
+
+def _feature_baselines(features: Features, baseline: Linear) -> FeatureBaselines | None:
+    """What `ul evaluate` compares with, from the features that are there now; None where it would swell the file."""
+    if FeatureBaselines.size(features.values.shape[1], baseline.num_classes) > SMALL:
+        return None
+    assert features.labels is not None
+    return FeatureBaselines.fit(features.values, features.labels, baseline)
 
 
 def _weights(backbone: Backbone) -> dict[str, Tensor]:

@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+_CHUNK = 2**20  # features that are scored at a time: in double, and several times over, a whole set takes gigabytes
+
 
 def pool_map(activation: Tensor) -> Tensor:
     """What a convolutional layer's output says of a whole image: six figures a channel.
@@ -197,6 +199,11 @@ class FeatureDensity:
         """
         if features.dim() != 2 or features.shape[1] != len(self.centre):
             raise ValueError(f"expected features (N, {len(self.centre)}), got {tuple(features.shape)}")
+        parts = features.split(max(1, _CHUNK // max(1, len(self.centre))))  # type: ignore[no-untyped-call]
+        distance, relative = zip(*map(self._score, parts), strict=True)
+        return torch.cat(distance), torch.cat(relative)
+
+    def _score(self, features: Tensor) -> tuple[Tensor, Tensor]:
         whitened = (features.double() - self.centre) @ self.whiten
         along = whitened @ self.axes
         # Neither by |a|^2 - 2ab + |b|^2 nor by |whitened|^2 - |along|^2: far apart classes would make these cancel.

@@ -168,7 +168,7 @@ class TestTrain:
     def test_held_out_classes_are_the_near_set(self, ul, tmp_path):
         words = ["--hold-out", "3", "--hold-out", "8", "--target-accuracy", "0.9", "-o", tmp_path / "m.pt"]
         assert ul("train", *words, "-q").code == 0
-        ran = ul("evaluate", tmp_path / "m.pt", "--shift", "blur:2", "--bootstrap", "20", "-f", "json")
+        ran = ul("evaluate", tmp_path / "m.pt", "--shift", "blur:2", "--bootstrap", "40", "-f", "json")
         result = json.loads(ran.out)
         assert ran.code == 0
         near = result["ood"]["held-out 3, 8"]
@@ -335,6 +335,18 @@ class TestEvaluate:
 
     def test_unknown_requirement(self, ul, model):
         assert "did you mean 'accuracy'" in ul("evaluate", model, "--require", "acuracy>1").error_line
+
+    @pytest.mark.parametrize("resamples", [1, 2, 39])
+    def test_resamples_too_few_for_an_interval(self, ul, model, resamples):
+        ran = ul("evaluate", model, "--bootstrap", resamples)
+        assert ran.code == 2
+        assert f"--bootstrap is {resamples}, expected 40 resamples or more, or 0 for no" in ran.error_line
+
+    @pytest.mark.parametrize(("resamples", "bounded"), [(0, False), (40, True)])
+    def test_resamples(self, ul, model, resamples, bounded):
+        figure = json.loads(ul("evaluate", model, "--bootstrap", resamples, "-f", "json").out)["metrics"]["nll"]
+        assert bounded is (figure["low"] is not None)
+        assert not bounded or figure["low"] < figure["value"] < figure["high"]
 
     def test_strange_folder_with_a_corrupt_image(self, ul, model, images):
         (images / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nrubbish")

@@ -1,9 +1,11 @@
 """What `ul evaluate` measures, against scikit-learn, and that it computes nothing twice."""
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from sklearn.metrics import roc_auc_score
 
 from ulcli.data.catalog import DataName, Places, labelled_set, strange_set
@@ -11,10 +13,12 @@ from ulcli.data.shifts import Shift
 from ulcli.engine.local import Scorer
 from ulcli.evaluate import EvaluateSettings, evaluate
 from ulcli.model.backbone import Backbone
+from ulcli.model.baselines import BASELINES, FeatureBaselines
 from ulcli.model.cache import FeatureCache
 from ulcli.model.file import Model
 from ulcli.model.predictor import Predictor
-from ulcli.train import TrainSettings, train
+from ulcli.model.sample import digits_cnn
+from ulcli.train import Preparation, TrainSettings, train
 
 
 @pytest.fixture
@@ -57,6 +61,73 @@ def test_figures_are_those_of_the_rows_of_score(settings, recorder):
         for measure in ("vacuity", "predictive_entropy", "dissonance"):
             expected = roc_auc_score(outside, [row[measure] for row in (*familiar, *strange)])
             assert result.ood[name].scores[measure]["auroc"].value == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("data", "ood", "told"),
+    [(None, "digits", True), ("digits:val", "digits:train", True), ("digits", "noise", False), (None, "photos", False)],
+)
+def test_strange_data_that_are_the_familiar_ones(settings, recorder, data, ood, told):
+    data = data and DataName.parse(data)
+    evaluate(replace(settings, data=data, ood=[DataName.parse(ood)], shifts=[]), recorder)
+    said = f"--ood {ood} is the familiar data itself: its AUROC says nothing about strange images"
+    assert recorder.warnings == ([said] if told else [])
+
+
+def test_a_folder_is_the_same_data_by_any_path(settings, recorder, image_folder, monkeypatch):
+    folder = image_folder({str(digit): 5 for digit in range(10)})
+    monkeypatch.chdir(folder.parent)
+    settings = replace(settings, data=DataName(str(folder)), ood=[DataName("images")], shifts=[])
+    evaluate(settings, recorder)
+    assert [text for text in recorder.warnings if "--ood images is the familiar data itself" in text]
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """How often feature baselines were fitted."""
+    seen, fit = [], FeatureBaselines.fit.__func__
+    monkeypatch.setattr(FeatureBaselines, "fit", classmethod(lambda cls, *rest: seen.append(1) or fit(cls, *rest)))
+    return seen
+
+
+def test_feature_baselines_of_the_file_are_those_that_would_be_fitted(settings, tmp_path, calls):
+    settings, model = replace(settings, shifts=[]), Model.load(settings.model)
+    replace(model, feature_baselines=None).save(tmp_path / "without.pt")
+    stored = evaluate(settings)
+    assert calls == []
+    fitted = evaluate(replace(settings, model=tmp_path / "without.pt"))
+    assert calls == [1]
+    for name, strange in stored.ood.items():
+        assert set(BASELINES) <= set(strange.scores)
+        assert list(strange.scores) == list(fitted.ood[name].scores)
+        for score in BASELINES:
+            for figure, estimate in strange.scores[score].items():
+                assert estimate.value == pytest.approx(fitted.ood[name].scores[score][figure].value, abs=1e-6)
+
+
+@pytest.mark.parametrize("small", [True, False])
+def test_training_images_that_are_gone(image_folder, tmp_path, recorder, monkeypatch, small):
+    monkeypatch.setattr("ulcli.train.SMALL", 10**6 if small else 1000)
+    data, model = image_folder({"a": 30, "b": 30}), tmp_path / "m.pt"
+    for split in ("train", "val", "test"):
+        for name in "ab":
+            (data / split / name).mkdir(parents=True)
+            for path in sorted((data / name).iterdir())[:10]:
+                path.rename(data / split / name / path.name)
+    cnn = tmp_path / "cnn.pt"
+    torch.save(digits_cnn().state_dict(), cnn)
+    shape = Preparation(image_size=8, grayscale=True)
+    train(TrainSettings(cnn, "ulcli.model.sample:digits_cnn", DataName(str(data)), output=model, preparation=shape))
+    settings = EvaluateSettings(model, bootstrap=0)
+    before = evaluate(settings)
+    shutil.rmtree(data / "train")
+    after = evaluate(settings, recorder)
+    (warning,) = recorder.warnings
+    left_out = ("knn",) if small else BASELINES
+    assert f"are gone or have changed: {', '.join(left_out)} {'is' if small else 'are'} left out, and" in warning
+    for name, strange in after.ood.items():
+        assert set(before.ood[name].scores) - set(strange.scores) == set(left_out)
+        assert all(before.ood[name].scores[score] == estimates for score, estimates in strange.scores.items())
 
 
 def test_the_verdict_compares_with_the_best_baseline(settings):

@@ -221,6 +221,23 @@ def test_scores_of_no_images():
     assert distance.shape == relative.shape == (0,)
 
 
+@pytest.mark.parametrize("chunk", [1, 12 * 7, 12 * 600])
+def test_a_set_is_scored_in_parts(monkeypatch, chunk):
+    features, labels = clusters()
+    fitted, test = fit(features, labels), clusters(seed=1)[0].requires_grad_()
+    most = []
+    cdist = torch.cdist
+    monkeypatch.setattr(torch, "cdist", lambda x, *rest, **options: most.append(len(x)) or cdist(x, *rest, **options))
+    monkeypatch.setattr(density, "_CHUNK", chunk)
+    distance, relative = fitted.score(test)
+    assert max(most) == max(1, chunk // 12)  # rows in double at a time
+    assert_scores([distance.detach(), relative.detach()], explicit(features, labels, test.detach()))
+    (gradient,) = torch.autograd.grad(distance.sum() + relative.sum(), test)
+    (alone,) = torch.autograd.grad(fitted.score(test[5:6])[0].sum() + fitted.score(test[5:6])[1].sum(), test)
+    assert gradient.norm(dim=1).min() > 0
+    torch.testing.assert_close(gradient[5], alone[5])
+
+
 def test_a_direction_has_no_unit_and_a_length_only_shifts():
     block = torch.randn(9, 7)
     one, other = embed([block]), embed([1000 * block])

@@ -1,13 +1,16 @@
 """What else tells strange images from familiar ones: the scores that the model's own must beat, on the same features.
 
-Each score is higher for stranger images. Those of the classifier need its logits alone; the others need the features
-of the training images.
+Each score is higher for stranger images. Those of the classifier need its logits alone; the others are fitted on the
+features of the training images, and either have a fixed size, so that a model file may hold them, or search these
+features themselves.
 """
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,10 +19,18 @@ from ulcli.model.linear import Linear
 if TYPE_CHECKING:
     from torch import Tensor
 
-BASELINES = ("mahalanobis", "relative_mahalanobis", "knn", "vim")  # those that need training features
+    from uncertainty_loss import FeatureDensity
+
+FITTED = ("mahalanobis", "relative_mahalanobis", "vim")  # of `FeatureBaselines`
+SEARCHED = ("knn",)  # of `Neighbours`
+BASELINES = (*FITTED, *SEARCHED)  # those that need training features
+# Bytes of `FeatureBaselines` that a model file takes in. They grow with the square of the number of features: 1,024 of
+# a hundred classes fit, a fraction of the weights that make them; 2,048 take 25 MB, for a comparison only.
+SMALL = 8 * 2**20
 _NEIGHBOURS = 50  # as Sun et al. 2022 (arXiv 2204.06507) choose for small training sets
 _BANK = 50_000  # training images that are searched for neighbours, at most
 _CHUNK = 2**25  # distances held at a time
+_ROWS = 4096  # images taken in at a time
 
 
 def logit_scores(logits: Tensor) -> dict[str, np.ndarray]:
@@ -35,49 +46,94 @@ def logit_scores(logits: Tensor) -> dict[str, np.ndarray]:
     }
 
 
+@dataclass(frozen=True)
 class FeatureBaselines:
-    """Mahalanobis, relative Mahalanobis, nearest neighbours and ViM, fitted on features of training images."""
+    """Mahalanobis, relative Mahalanobis and ViM: what is left of the training images does not grow with them."""
 
-    def __init__(self, features: Tensor, labels: Tensor, classifier: Linear) -> None:
+    density: FeatureDensity
+    origin: Tensor  # (D,), where all logits are zero
+    minor: Tensor  # (D, d): directions in which training features hardly vary
+    scale: float  # of the distance along these beside the logits
+
+    @classmethod
+    def fit(cls, features: Tensor, labels: Tensor, classifier: Linear) -> FeatureBaselines:
+        """From features (N, D) and labels (N,) of training images, and the classifier that reads them."""
         import torch
 
         from uncertainty_loss import FeatureDensity, Moments
 
         moments = Moments(classifier.num_classes)
-        for rows in torch.arange(len(features)).split(4096):  # type: ignore[no-untyped-call]
+        for rows in torch.arange(len(features)).split(_ROWS):  # type: ignore[no-untyped-call]
             moments.update(features[rows], labels[rows])
-        self._density = FeatureDensity.fit(moments)
-        spaced = torch.linspace(0, len(features) - 1, min(len(features), _BANK), dtype=torch.float64).round().long()
-        self._bank = torch.nn.functional.normalize(features[spaced])
-        self._classifier = classifier
-        self._origin, self._minor = _vim_space(features, classifier)
-        energy_scale = classifier(features[spaced]).amax(1).mean()
-        self._scale = float(energy_scale / self._residual(features[spaced]).double().mean().clamp_min(1e-12))
+        origin, minor = _vim_space(features, classifier)
+        sample = features[_spaced(len(features))]
+        energy, residual = classifier(sample).amax(1).mean(), _residual(sample, origin, minor).mean()
+        return cls(FeatureDensity.fit(moments), origin, minor, float(energy / residual.clamp_min(1e-12)))
 
-    def scores(self, features: Tensor) -> dict[str, np.ndarray]:
-        """One array of shape (N,) a baseline."""
-        distance, relative = self._density.score(features)
+    @staticmethod
+    def size(num_features: int, num_classes: int) -> int:
+        """Bytes of what `state_dict` gives, at most: known before anything is fitted."""
+        axes = min(num_features, num_classes - 1)
+        density = num_features * (1 + num_features + axes) + axes * (num_classes + 1)
+        return 4 * (density + num_features * (1 + num_features - _principal(num_features)))
+
+    def scores(self, features: Tensor, logits: Tensor) -> dict[str, np.ndarray]:
+        """One array of shape (N,) a baseline, from features (N, D) and the classifier's logits of them (N, K)."""
+        distance, relative = self.density.score(features)
         # ViM (Wang et al. 2022, arXiv 2203.10807, eq. 6), as the logarithm of the odds of its virtual class.
-        virtual = self._scale * self._residual(features).double() - self._classifier(features).logsumexp(1)
-        return {
-            "mahalanobis": distance.double().numpy(),
-            "relative_mahalanobis": relative.double().numpy(),
-            "knn": self._neighbour_distance(features).numpy(),
-            "vim": virtual.numpy(),
-        }
+        virtual = self.scale * _residual(features, self.origin, self.minor) - logits.logsumexp(1)
+        return {"mahalanobis": distance.numpy(), "relative_mahalanobis": relative.numpy(), "vim": virtual.numpy()}
 
-    def _residual(self, features: Tensor) -> Tensor:
-        residual: Tensor = ((features - self._origin) @ self._minor).norm(dim=1)
-        return residual
+    def state_dict(self) -> dict[str, Any]:
+        """Tensors in single precision, and a number, that `from_state_dict` restores."""
+        vim = {"origin": self.origin, "minor": self.minor, "scale": self.scale}
+        return {"density": self.density.state_dict(), "vim": vim}
 
-    def _neighbour_distance(self, features: Tensor) -> Tensor:
+    @classmethod
+    def from_state_dict(cls, state: Mapping[str, Any]) -> FeatureBaselines:
+        """The inverse of `state_dict`; ValueError where its parts do not fit each other."""
+        from uncertainty_loss import FeatureDensity
+
+        density, vim = FeatureDensity.from_state_dict(state["density"]), state["vim"]
+        size = len(density.centre)
+        if vim["origin"].shape != (size,) or vim["minor"].dim() != 2 or len(vim["minor"]) != size:
+            shapes = tuple(vim["origin"].shape), tuple(vim["minor"].shape)
+            raise ValueError(f"expected an origin and minor directions of {size} features, got {shapes}")
+        return cls(density, vim["origin"], vim["minor"], float(vim["scale"]))
+
+
+class Neighbours:
+    """Distance to the k-th nearest training image, among features of length 1."""
+
+    def __init__(self, features: Tensor) -> None:
+        import torch
+
+        self._bank = torch.nn.functional.normalize(features[_spaced(len(features))])
+
+    def scores(self, features: Tensor, logits: Tensor) -> dict[str, np.ndarray]:
+        """As `FeatureBaselines.scores`."""
         import torch
 
         count = min(_NEIGHBOURS, len(self._bank))
         unit = torch.nn.functional.normalize(features)
         chunks = unit.split(max(1, _CHUNK // len(self._bank)))  # type: ignore[no-untyped-call]
         nearest = [(chunk @ self._bank.T).topk(count, dim=1).values[:, -1] for chunk in chunks]
-        return (2 - 2 * torch.cat(nearest).double()).clamp_min(0).sqrt()
+        return {"knn": (2 - 2 * torch.cat(nearest).double()).clamp_min(0).sqrt().numpy()}
+
+
+def _spaced(count: int) -> Tensor:
+    """Positions of training images spread evenly over all of them: they come by class."""
+    import torch
+
+    return torch.linspace(0, count - 1, min(count, _BANK), dtype=torch.float64).round().long()
+
+
+def _residual(features: Tensor, origin: Tensor, minor: Tensor) -> Tensor:
+    """How far features (N, D) lie from the origin along the minor directions: (N,), in double."""
+    import torch
+
+    parts = features.split(_ROWS)  # type: ignore[no-untyped-call]
+    return torch.cat([((part.double() - origin.double()) @ minor.double()).norm(dim=1) for part in parts])
 
 
 def _vim_space(features: Tensor, classifier: Linear) -> tuple[Tensor, Tensor]:
@@ -85,9 +141,14 @@ def _vim_space(features: Tensor, classifier: Linear) -> tuple[Tensor, Tensor]:
     import torch
 
     origin = -(torch.linalg.pinv(classifier.weight.double()) @ classifier.bias.double()).float()
-    centred = features - origin
     size = features.shape[1]
-    # The paper's dimensions of the principal space: 1000 of 2048 features, 512 of 768 to 1535, half of fewer.
-    principal = 1000 if size >= 1536 else 512 if size >= 768 else size // 2
-    _, axes = torch.linalg.eigh((centred.T @ centred).double() / len(features))
-    return origin, axes[:, : size - principal].float()
+    scatter = torch.zeros(size, size, dtype=torch.float64)
+    for part in features.split(_ROWS):  # type: ignore[no-untyped-call]
+        scatter += (part - origin).T @ (part - origin)
+    _, axes = torch.linalg.eigh(scatter / len(features))
+    return origin, axes[:, : size - _principal(size)].float()
+
+
+def _principal(size: int) -> int:
+    """Dimensions of ViM's principal space: in the paper 1000 of 2048 features, 512 of 768 to 1535, half of fewer."""
+    return 1000 if size >= 1536 else 512 if size >= 768 else size // 2

@@ -13,6 +13,7 @@ from ulcli.model import schema
 from ulcli.model.arch import build_network, load_weights
 from ulcli.model.archive import read_archive
 from ulcli.model.backbone import Backbone
+from ulcli.model.baselines import FeatureBaselines
 from ulcli.model.flags import Flags
 from ulcli.model.head import Head
 from ulcli.model.linear import Linear
@@ -74,6 +75,7 @@ class Model:
     validation: dict[str, float]  # figures on the validation data
     data: dict[str, Any]  # what the head was fitted on: name, root, digest
     provenance: dict[str, Any]  # tool and library versions, seed
+    feature_baselines: FeatureBaselines | None = None  # what the model is compared with, where it is small
 
     def save(self, path: Path) -> None:
         """Write the file; a reader sees the old one or the new one, never a part."""
@@ -98,6 +100,7 @@ class Model:
             "validation": self.validation,
             "data": self.data,
             "provenance": self.provenance,
+            "feature_baselines": self.feature_baselines and self.feature_baselines.state_dict(),
         }
         try:
             with atomic_write(path, "wb") as stream:
@@ -121,6 +124,8 @@ class Model:
         try:
             schema.check(content, schema.MODEL)
             schema.check(content, schema.READ_AGAIN)
+            if content.get("feature_baselines") is not None:
+                schema.check(content, schema.FEATURE_BASELINES)
             return _checked(_from_content(content))
         # RuntimeError: lists that hold themselves; OverflowError: whole numbers beyond any float.
         except (TypeError, ValueError, OverflowError, RuntimeError) as error:
@@ -173,6 +178,7 @@ def _from_content(content: dict[str, Any]) -> Model:
     backbone = content["backbone"]
     transform, predictor = Transform.from_dict(content["transform"]), _predictor_from(content)
     features, embedding = predictor.head.linear.weight.shape[-1], len(predictor.density.centre)
+    baselines = content.get("feature_baselines")
     return Model(
         backbone=BackboneRecord(
             backbone["arch"],
@@ -191,6 +197,7 @@ def _from_content(content: dict[str, Any]) -> Model:
         validation=dict(content["validation"]),
         data=dict(content["data"]),
         provenance=dict(content["provenance"]),
+        feature_baselines=None if baselines is None else FeatureBaselines.from_state_dict(baselines),
     )
 
 
@@ -207,8 +214,12 @@ def _checked(model: Model) -> Model:
     if predictor.head.linear.weight.shape != predictor.baseline.weight.shape:
         raise ValueError("head and baseline do not read the same features")
     ul.get_evidence_function(predictor.head.evidence)  # raises ValueError for a name that it does not know
-    density, familiarity = predictor.density, predictor.familiarity
-    if not len(density.means) or (density.between < 0).any():
+    densities, familiarity = [predictor.density], predictor.familiarity
+    if model.feature_baselines is not None:
+        densities.append(model.feature_baselines.density)
+        if len(model.feature_baselines.origin) != predictor.baseline.weight.shape[1]:
+            raise ValueError("the feature baselines and the classifier do not read the same features")
+    if any(not len(density.means) or (density.between < 0).any() for density in densities):
         raise ValueError("the density has no class means, or a variance below 0")
     if familiarity.scores.dim() != 1 or (familiarity.scores.diff() < 0).any() or (familiarity.std <= 0).any():
         raise ValueError("the familiarity scores are not in order, or have no spread")

@@ -74,6 +74,10 @@ def _is_finite_tensor(value: Any) -> bool:
     return _is_tensor(value) and value.is_floating_point() and bool(value.isfinite().all())
 
 
+def _is_single_tensor(value: Any) -> bool:
+    return _is_finite_tensor(value) and value.element_size() == 4
+
+
 def _is_double_tensor(value: Any) -> bool:
     return _is_finite_tensor(value) and value.element_size() == 8
 
@@ -87,6 +91,7 @@ TEXTS = Kind("a list of texts", _is_texts)
 FLAG = Kind("True or False", lambda value: isinstance(value, bool))
 COUNT = Kind("a positive whole number", _is_count)
 NUMBER = Kind("a number", _is_number)
+FINITE = Kind("a finite number", lambda value: _is_number(value) and -math.inf < value < math.inf)
 NOT_NEGATIVE = Kind("a finite number >= 0", lambda value: _is_number(value) and 0 <= value < math.inf)
 POSITIVE = Kind("a finite number > 0", lambda value: _is_number(value) and 0 < value < math.inf)
 SHARE = Kind("a number from 0 to 1", lambda value: _is_number(value) and 0 <= value <= 1)
@@ -94,7 +99,10 @@ NUMBERS = Kind("a list of numbers", lambda value: isinstance(value, list) and al
 PLAIN = Kind("a dictionary of plain values", lambda value: isinstance(value, dict) and _is_plain(value))
 STATE = Kind("a dictionary of tensors", _is_state)
 TENSOR = Kind("a tensor of finite floating-point numbers", _is_finite_tensor)
+SINGLES = Kind("a tensor of finite single-precision numbers", _is_single_tensor)
 DOUBLES = Kind("a tensor of finite double-precision numbers", _is_double_tensor)
+
+DENSITY = dict.fromkeys(("centre", "whiten", "axes", "means", "between"), SINGLES)
 
 MODEL: dict[str, Any] = {
     "backbone": {"arch": TEXT, "num_classes": COUNT.or_none(), "head": TEXT.or_none(), "taps": TEXTS, "state": STATE},
@@ -109,7 +117,7 @@ MODEL: dict[str, Any] = {
     "classes": TEXTS,
     "head": {"weight": TENSOR, "bias": TENSOR, "evidence": TEXT, "prior": NOT_NEGATIVE, "temperature": POSITIVE},
     "baseline": {"weight": TENSOR, "bias": TENSOR},
-    "density": {"centre": TENSOR, "whiten": TENSOR, "axes": TENSOR, "means": TENSOR, "between": TENSOR},
+    "density": DENSITY,
     "familiarity": {
         "mean": DOUBLES,
         "std": DOUBLES,
@@ -124,6 +132,13 @@ MODEL: dict[str, Any] = {
     "validation": PLAIN,
     "data": PLAIN,
     "provenance": PLAIN,
+}
+# What is there where it is small; read where it is not None.
+FEATURE_BASELINES: dict[str, Any] = {
+    "feature_baselines": {
+        "density": DENSITY,
+        "vim": {"origin": SINGLES, "minor": SINGLES, "scale": FINITE},
+    }
 }
 # Of the free-form entries, what is read again.
 READ_AGAIN: dict[str, Any] = {"data": {"name": TEXT, "root": TEXT, "digest": TEXT, "hold_out": TEXTS}}

@@ -8,7 +8,7 @@ from sklearn.covariance import EmpiricalCovariance
 from sklearn.neighbors import NearestNeighbors
 
 from ulcli.model import baselines
-from ulcli.model.baselines import BASELINES, FeatureBaselines, logit_scores
+from ulcli.model.baselines import BASELINES, FITTED, SEARCHED, FeatureBaselines, Neighbours, logit_scores
 from ulcli.model.linear import Linear
 
 
@@ -28,7 +28,11 @@ def classifier():
 
 @pytest.fixture(scope="module")
 def fitted(classifier):
-    return FeatureBaselines(*features_of(700), classifier)
+    return FeatureBaselines.fit(*features_of(700), classifier)
+
+
+def distances(features, test, classifier):
+    return Neighbours(features).scores(test, classifier(test))["knn"]
 
 
 def test_logit_scores():
@@ -48,7 +52,7 @@ def test_certain_images_are_told_apart():
     assert scores.tolist() == [-50, -60, -80]
 
 
-def test_mahalanobis(fitted):
+def test_mahalanobis(fitted, classifier):
     x, y = (each.numpy() for each in features_of(700))
     images = features_of(60, seed=2)[0]
     test = images.double().numpy()
@@ -65,35 +69,35 @@ def test_mahalanobis(fitted):
         return (difference @ np.linalg.inv(covariance) * difference).sum(1)
 
     expected = np.min([squared(test - mean, within) for mean in means], axis=0)
-    got = fitted.scores(images)
+    got = fitted.scores(images, classifier(images))
     np.testing.assert_allclose(got["mahalanobis"], expected, rtol=1e-4)
     relative = expected - squared(test - centre, within + between)
     np.testing.assert_allclose(got["relative_mahalanobis"], relative, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("chunk", [2**25, 2000])
-def test_nearest_neighbours(fitted, monkeypatch, chunk):
+def test_nearest_neighbours(classifier, monkeypatch, chunk):
     monkeypatch.setattr(baselines, "_CHUNK", chunk)  # one chunk, or two images at a time
-    x, test = features_of(700)[0].numpy(), features_of(60, seed=2)[0]
+    features, test = features_of(700)[0], features_of(60, seed=2)[0]
+    x = features.numpy()
     unit = x / np.linalg.norm(x, axis=1, keepdims=True)
     search = NearestNeighbors(n_neighbors=50).fit(unit)
     queries = test.numpy() / np.linalg.norm(test.numpy(), axis=1, keepdims=True)
     expected = search.kneighbors(queries)[0][:, -1]
-    np.testing.assert_allclose(fitted.scores(test)["knn"], expected, rtol=1e-4)
+    np.testing.assert_allclose(distances(features, test, classifier), expected, rtol=1e-4)
 
 
 def test_fewer_images_than_neighbours(classifier):
-    x, y = features_of(8)
-    scores = FeatureBaselines(x, y, classifier).scores(x)["knn"]
+    x, _ = features_of(8)
     unit = torch.nn.functional.normalize(x)
-    np.testing.assert_allclose(scores, torch.cdist(unit, unit).amax(1), rtol=1e-3)  # the farthest of all eight
+    farthest = torch.cdist(unit, unit).amax(1)  # of all eight
+    np.testing.assert_allclose(distances(x, x, classifier), farthest, rtol=1e-3)
 
 
-def test_a_large_bank_is_thinned_evenly(classifier, monkeypatch):
+def test_a_large_bank_is_thinned_evenly(monkeypatch):
     monkeypatch.setattr(baselines, "_BANK", 100)
-    x, y = features_of(397)
-    bank = FeatureBaselines(x, y, classifier)._bank
-    torch.testing.assert_close(bank, torch.nn.functional.normalize(x[::4]))
+    x, _ = features_of(397)
+    torch.testing.assert_close(Neighbours(x)._bank, torch.nn.functional.normalize(x[::4]))
 
 
 def naive_vim(x, weight, bias, test):
@@ -112,11 +116,13 @@ def naive_vim(x, weight, bias, test):
     return special.softmax(extended, axis=1)[:, -1]
 
 
-def test_vim(fitted, classifier):
+@pytest.mark.parametrize("rows", [4096, 33])
+def test_vim(classifier, monkeypatch, rows):
+    monkeypatch.setattr(baselines, "_ROWS", rows)  # one part, or many
     x, test = features_of(700)[0].double().numpy(), features_of(60, seed=2)[0]
     weight, bias = classifier.weight.double().numpy(), classifier.bias.double().numpy()
     probability = naive_vim(x, weight, bias, test.double().numpy())
-    got = fitted.scores(test)["vim"]
+    got = FeatureBaselines.fit(*features_of(700), classifier).scores(test, classifier(test))["vim"]
     np.testing.assert_allclose(got, special.logit(probability), rtol=1e-4, atol=1e-3)
 
 
@@ -129,11 +135,47 @@ def test_dimensions_of_the_residual_space(size, residual):
     torch.testing.assert_close(minor.T @ minor, torch.eye(residual), atol=1e-4, rtol=0)
 
 
-def test_higher_is_stranger(fitted):
+@pytest.mark.parametrize(("size", "classes"), [(1, 2), (2, 7), (16, 5), (767, 3), (768, 3), (1600, 2)])
+def test_the_size_is_known_before_the_fit(size, classes):
+    x, y = features_of(3 * classes, classes=classes, size=size)
+    y[:classes] = torch.arange(classes)
+    linear = Linear(torch.randn(classes, size), torch.randn(classes))
+    state = FeatureBaselines.fit(x, y, linear).state_dict()
+    tensors = [*state["density"].values(), state["vim"]["origin"], state["vim"]["minor"]]
+    assert all(tensor.dtype == torch.float32 for tensor in tensors)
+    assert sum(tensor.untyped_storage().nbytes() for tensor in tensors) == FeatureBaselines.size(size, classes)
+
+
+def test_what_comes_back_from_a_file_scores_the_same(fitted, classifier):
+    test = features_of(60, seed=2)[0]
+    again = FeatureBaselines.from_state_dict(fitted.state_dict())
+    one, other = (each.scores(test, classifier(test)) for each in (fitted, again))
+    assert all(np.array_equal(one[name], other[name]) for name in FITTED)
+
+
+@pytest.mark.parametrize(
+    "vim",
+    [
+        {"origin": torch.zeros(15)},
+        {"minor": torch.zeros(8, 16)},
+        {"minor": torch.zeros(16)},
+        {"origin": torch.zeros(16, 1)},
+    ],
+)
+def test_parts_that_do_not_fit(fitted, vim):
+    state = fitted.state_dict()
+    with pytest.raises(ValueError, match="expected an origin and minor directions of 16 features"):
+        FeatureBaselines.from_state_dict({**state, "vim": {**state["vim"], **vim}})
+
+
+def test_higher_is_stranger(fitted, classifier):
     test = features_of(200, seed=2)[0]
     far = -5 * test.flip(1) + 3 * torch.randn(200, 16)
-    familiar, strange = fitted.scores(test), fitted.scores(far)
-    assert tuple(familiar) == BASELINES
+    neighbours = Neighbours(features_of(700)[0])
+    familiar, strange = (
+        {**fitted.scores(x, classifier(x)), **neighbours.scores(x, classifier(x))} for x in (test, far)
+    )
+    assert tuple(familiar) == BASELINES == (*FITTED, *SEARCHED)
     for name in BASELINES:
         assert familiar[name].dtype == np.float64
         if name != "relative_mahalanobis":

@@ -8,6 +8,7 @@ import re
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -15,6 +16,8 @@ import uncertainty_loss as ul
 from ulcli.data.transform import Transform
 from ulcli.errors import UserError
 from ulcli.model.archive import read_archive
+from ulcli.model.baselines import FeatureBaselines
+from ulcli.model.estimates import Resamples, against
 from ulcli.model.file import FORMAT, VERSION, BackboneRecord, Model, is_model
 from ulcli.model.flags import Flags
 from ulcli.model.head import Head
@@ -46,7 +49,7 @@ def changed(content, path, value):
 del_ = object()
 CONTENT = (
     *("backbone", "transform", "classes", "head", "baseline", "density", "familiarity", "evidence"),
-    *("loss", "flags", "sets", "validation", "data", "provenance"),
+    *("loss", "flags", "sets", "validation", "data", "provenance", "feature_baselines"),
 )
 
 
@@ -130,6 +133,13 @@ def test_the_network_comes_back(digits_model):
         ),
         ("density.between", -torch.ones(9), "is damaged: the density has no class means, or a variance below 0"),
         ("density.means", torch.zeros(0, 9), "is damaged: the density has no class means"),
+        ("feature_baselines.density.between", -torch.ones(9), "is damaged: the density has no class means, or a var"),
+        ("feature_baselines.density.means", torch.zeros(3), "is damaged: expected tensors that fit 64 features"),
+        ("feature_baselines.vim.origin", torch.zeros(1), "is damaged: expected an origin and minor directions of 64"),
+        ("feature_baselines.vim.scale", math.inf, "is damaged: feature_baselines.vim.scale is inf, expected a finite"),
+        ("feature_baselines.vim.minor", torch.zeros(64, 2).double(), "minor is .*, expected a .* single-precision num"),
+        ("feature_baselines.vim", del_, "is damaged: feature_baselines.vim is missing"),
+        ("feature_baselines", [], r"is damaged: feature_baselines is \[\], expected a dictionary"),
         ("sets.lac", torch.zeros(3), "is damaged: the scores for prediction sets are not two rows of the same length"),
         ("backbone.num_classes", 10**6, "is damaged: no weights are of 1000000 classes"),
         ("data.hold_out", "x", "is damaged: data.hold_out is 'x', expected a list of texts"),
@@ -185,6 +195,11 @@ def test_no_damage_to_one_entry_is_met_later(content, tmp_path):
                 p = ul.expected_probability(predictions.alpha)
                 for method in SetMethod:
                     model.sets.classes(p, 0.9, method)
+                # What `ul evaluate` compares with.
+                if model.feature_baselines is not None and place.startswith("feature_baselines"):
+                    features = torch.randn(5, model.backbone.fit.features)
+                    scores = model.feature_baselines.scores(features, model.predictor.baseline(features))
+                    against(scores, scores, Resamples.of(5, 40, (0,)), Resamples.of(5, 40, (0,)))
                 assert isinstance(model.data["hold_out"], list), (place, value)
                 assert all(isinstance(model.data[key], str) for key in ("name", "root", "digest")), (place, value)
 
@@ -236,6 +251,31 @@ def test_a_network_that_gives_other_features(content, path, value, message):
     model = Model.parse(changed(content, path, value), "m.pt")
     with pytest.raises(UserError, match=f"'ulcli.model.sample:digits_cnn' does not fit .*{re.escape(message)}"):
         model.backbone.build()
+
+
+def test_feature_baselines_of_another_classifier(content):
+    x, y = torch.randn(40, 3), torch.arange(40) % 10
+    other = FeatureBaselines.fit(x, y, Linear(torch.randn(10, 3), torch.zeros(10))).state_dict()
+    with pytest.raises(UserError, match="is damaged: the feature baselines and the classifier do not read the same"):
+        Model.parse({**content, "feature_baselines": other}, "m.pt")
+
+
+@pytest.mark.parametrize("value", [None, del_])
+def test_a_file_may_lack_feature_baselines(content, value):
+    assert Model.parse(content, "m.pt").feature_baselines is not None
+    assert Model.parse(changed(content, "feature_baselines", value), "m.pt").feature_baselines is None
+
+
+def test_the_largest_numbers_give_scores_no_less(content):
+    """Infinite they may be, but in an order."""
+    most = torch.finfo(torch.float32).max
+    state = content["feature_baselines"]
+    density = {name: torch.full_like(tensor, most) for name, tensor in state["density"].items()}
+    vim = {"origin": torch.full((64,), -most), "minor": torch.full((64, 2), most), "scale": -1e308}
+    model = Model.parse({**content, "feature_baselines": {"density": density, "vim": vim}}, "m.pt")
+    features = torch.randn(9, 64)
+    scores = model.feature_baselines.scores(features, model.predictor.baseline(features))
+    assert not any(np.isnan(each).any() for each in scores.values())
 
 
 def test_a_plain_checkpoint_is_no_model(tmp_path):
