@@ -67,7 +67,7 @@ class Backbone:
                 module = self.network.get_submodule(name)
                 # Pooled on the spot: a batch's whole activations would be hundreds of megabytes.
                 hook = module.register_forward_hook(
-                    lambda _, __, output, name=name: pooled.update({name: pool_map(output)})
+                    lambda _, __, output, name=name: pooled.update({name: pool_map(_channels_first(output))})
                 )
                 hooks.callback(hook.remove)
             if self._classifier is not None:
@@ -158,8 +158,9 @@ def _tap_names(final: Tensor, calls: list[_Call]) -> tuple[str, ...]:
         if not isinstance(output, torch.Tensor) or output.dim() != 4 or finished[call.name] != position:
             continue
         # Windows of a transformer come in a batch of their own.
-        if len(output) == images and output.shape[2:].numel() > 1 and not _enlarges(call):
-            last[tuple(output.shape[2:])] = call.name
+        size = _channels_first(output).shape[2:]
+        if len(output) == images and size.numel() > 1 and not _enlarges(call):
+            last[tuple(size)] = call.name
     return tuple(last.values())[-_MOST_TAPS:]
 
 
@@ -169,7 +170,13 @@ def _enlarges(call: _Call) -> bool:
 
     if not isinstance(call.input, torch.Tensor) or call.input.dim() != 4:
         return False
-    return bool(call.output.shape[2:].numel() > call.input.shape[2:].numel())
+    before, after = (_channels_first(each).shape[2:].numel() for each in (call.input, call.output))
+    return bool(after > before)
+
+
+def _channels_first(x: Tensor) -> Tensor:
+    """Maps as (N, C, H, W). Transformers often keep the channels last; images are square, and so are their maps."""
+    return x.movedim(3, 1) if x.shape[1] == x.shape[2] != x.shape[3] else x
 
 
 def _same_classifier(logits: Tensor, final: Tensor) -> bool:

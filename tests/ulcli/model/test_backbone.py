@@ -143,7 +143,22 @@ class Windows(nn.Module):
         return self.fc(x.mean((2, 3)))
 
 
+class ChannelsLast(nn.Module):
+    """Two stages that keep the channels last, as transformers do."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.second = nn.Conv2d(3, 6, 4, stride=4), nn.Linear(6, 10)
+        self.norm, self.fc = nn.LayerNorm(10), nn.Linear(10, 3)
+
+    def forward(self, x):
+        x = self.stem(x).permute(0, 2, 3, 1)
+        x = self.second(x[:, ::2, ::2])
+        return self.fc(self.norm(x).mean((1, 2)))
+
+
 TAPS = {
+    "channels last": (ChannelsLast, (3, 16, 16), ("stem", "norm")),
     "resnet18": (lambda: models.resnet18(num_classes=3), (3, 64, 64), ("layer1", "layer2", "layer3", "layer4")),
     "one pooling layer": (Lenet, (1, 28, 28), ("first", "second", "pool")),
     "padding in layers of its own": (  # 16, padded to 17, 8, padded to 9, 4
@@ -176,7 +191,9 @@ def test_the_last_layer_at_each_resolution_is_tapped(name):
     for tap in taps:
         network.get_submodule(tap).register_forward_hook(lambda _, __, out, tap=tap: seen.update({tap: out.clone()}))
     features, embedding = backbone(x)
-    parts = [ul.embed([ul.pool_map(seen[tap])], 512) for tap in taps]
+    last = name == "channels last"
+    maps = [seen[tap].permute(0, 3, 1, 2) if last and tap != "stem" else seen[tap] for tap in taps]
+    parts = [ul.embed([ul.pool_map(each)], 512) for each in maps]
     torch.testing.assert_close(embedding, torch.cat([*parts, ul.embed([features], 1024)], 1))
     assert embedding.dtype == torch.float32
     with torch.no_grad():
