@@ -172,7 +172,10 @@ def evaluate(settings: EvaluateSettings, reporter: Reporter | None = None) -> Ev
     shifted: dict[str, ShiftResult] = {}
     for shift in settings.shifts:
         # The same images, so the same draws: what differs is the shift alone.
-        scored = _Scored.of(model, baselines, extract(Shifted(images, shift.kind, shift.severity), reporter))
+        features = extract(worse := Shifted(images, shift.kind, shift.severity), reporter)
+        if features.errors.keys() != familiar.features.errors.keys():  # others than those that were told already
+            warn_of_unreadable(features, worse, reporter)
+        scored = _Scored.of(model, baselines, features)
         draws_here = Resamples.of(len(scored), settings.bootstrap, (settings.seed, 0))
         estimates, _ = against(familiar.strangeness, scored.strangeness, draws, draws_here)
         shifted[str(shift)] = ShiftResult(len(scored), scored.figures(model.flags, draws_here), estimates)

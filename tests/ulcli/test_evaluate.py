@@ -1,11 +1,14 @@
 """What `ul evaluate` measures, against scikit-learn, and that it computes nothing twice."""
 
+import importlib
+import re
 import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 from ulcli.data.catalog import DataName, Places, labelled_set, strange_set
@@ -128,6 +131,49 @@ def test_training_images_that_are_gone(image_folder, tmp_path, recorder, monkeyp
     for name, strange in after.ood.items():
         assert set(before.ood[name].scores) - set(strange.scores) == set(left_out)
         assert all(before.ood[name].scores[score] == estimates for score, estimates in strange.scores.items())
+
+
+def test_images_that_give_nan_are_left_out_and_told(image_folder, tmp_path, recorder, monkeypatch):
+    (tmp_path / "spread.py").write_text(
+        "from torch import nn\n"
+        "class Net(nn.Module):\n"
+        "    # NaN for images of one colour\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.conv, self.fc = nn.Conv2d(1, 6, 3), nn.Linear(6, 2)\n"
+        "    def forward(self, x):\n"
+        "        spread = x.amax((1, 2, 3), keepdim=True) - x.amin((1, 2, 3), keepdim=True)\n"
+        "        return self.fc(self.conv(x * (spread / spread)).relu().mean((2, 3)))\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    torch.save(importlib.import_module("spread").Net().state_dict(), tmp_path / "net.pt")
+    data, model = image_folder({"a": 20, "b": 20}), tmp_path / "m.pt"
+    flat, faint = Image.new("L", (8, 8), 100), Image.new("L", (8, 8), 100)
+    faint.putpixel((3, 3), 103)  # flat once it has little contrast
+    for split in ("train", "val", "test"):
+        for name in "ab":
+            (data / split / name).mkdir(parents=True)
+            for path in sorted((data / name).glob("*.png"))[:6]:
+                path.rename(data / split / name / path.name)
+        flat.save(data / split / "a" / "flat.png")
+    faint.save(data / "test" / "a" / "faint.png")
+    shape = Preparation(image_size=8, grayscale=True)
+    checkpoint = tmp_path / "net.pt"
+    train(TrainSettings(checkpoint, "spread:Net", DataName(str(data)), output=model, preparation=shape), recorder)
+    first, second = (text for text in recorder.warnings if "are left out: " in text)
+    assert re.search("1 of 13 images in .*/train/a/flat.png': the network's output is not finite", first)
+    assert re.search("1 of 13 images in .*/val/a/flat.png': the network's output is not finite", second)
+    assert Model.load(model).data["images"] == 12
+
+    recorder.warnings.clear()
+    shifts, ood = [Shift("rotation"), Shift("contrast", 5)], [DataName(str(image_folder({"x": 5}, "others")))]
+    result = evaluate(EvaluateSettings(model, ood=ood, shifts=shifts, bootstrap=0), recorder)
+    assert result.n == result.shift["rotation:3"].n == 13
+    assert result.shift["contrast:5"].n == 12
+    assert result.unreadable == 1
+    first, second = (text for text in recorder.warnings if "are left out: " in text)
+    assert re.search("1 of 14 images in .*/test/a/flat.png': the network's output is not finite", first)
+    assert re.search("2 of 14 images in .*/test/a/faint.png': the network's output is not finite", second)
 
 
 def test_the_verdict_compares_with_the_best_baseline(settings):

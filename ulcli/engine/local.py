@@ -10,7 +10,7 @@ from typing import Any
 from ulcli.data.imageset import ImageSet
 from ulcli.data.loader import Batch, batches
 from ulcli.expressions import Condition
-from ulcli.model.backbone import Activations, Backbone
+from ulcli.model.backbone import NOT_FINITE, Activations, Backbone
 from ulcli.model.file import Model
 from ulcli.model.measures import MEASURES, measure_all
 from ulcli.model.sets import SetMethod
@@ -62,7 +62,7 @@ class Scorer:
             activations = self.backbone(batch.images.to(self.device))
             for index, one in zip(batch.readable, self._scored(activations), strict=True):
                 if one is None:
-                    errors[index] = "the network's output is not finite"
+                    errors[index] = NOT_FINITE
                 else:
                     scored[index] = one
         for index in batch.indices:
@@ -88,7 +88,7 @@ class Scorer:
             # Of an image like none that was seen nothing is known, so no class can be excluded.
             strange = self.model.flags.unfamiliar(vacuity)
             sets = (members | strange[:, None]).tolist()
-        finite = predictions.alpha.isfinite().all(1).tolist()
+        finite = (activations.finite & predictions.alpha.isfinite().all(1)).tolist()
         return [
             _Scored(
                 alpha=predictions.alpha[row].tolist(),

@@ -23,11 +23,19 @@ _MOST_TAPS = 4
 _TAP_LIMIT, _FEATURE_LIMIT = 512, 1024
 
 
+NOT_FINITE = "the network's output is not finite"  # what is wrong with the other images
+
+
 class Activations(NamedTuple):
     """What one pass through a network leaves, float32 on the CPU."""
 
     features: Tensor  # (N, D): what the classifier reads
     embedding: Tensor  # (N, E): features and earlier layers as `uncertainty_loss.embed` puts them side by side
+
+    @property
+    def finite(self) -> Tensor:
+        """Of which images (N,) the network made numbers, rather than NaN or infinity somewhere."""
+        return self.features.isfinite().all(1) & self.embedding.isfinite().all(1)
 
 
 @dataclass

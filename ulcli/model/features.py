@@ -12,7 +12,7 @@ from ulcli.data.imageset import ImageSet, hash_parts
 from ulcli.data.loader import batches
 from ulcli.data.transform import Transform
 from ulcli.errors import UserError, shorten
-from ulcli.model.backbone import Activations, Backbone
+from ulcli.model.backbone import NOT_FINITE, Backbone
 from ulcli.model.cache import FeatureCache
 from ulcli.reporting import Reporter
 
@@ -85,18 +85,26 @@ class Extractor:
         moments = Moments(len(images.classes or ()))
         with reporter.track(f"features of {images.name}", len(images)) as advance:
             for batch in batches(images, self.transform, self.batch_size, self.workers):
+                wrong = dict(batch.errors)
                 if batch.readable:
                     activations = self.backbone(batch.images.to(self.device))
-                    _check_finite(activations, images)
-                    values.append(activations.features)
+                    finite = activations.finite
+                    kept = [index for index, fine in zip(batch.readable, finite.tolist(), strict=True) if fine]
+                    wrong |= {index: NOT_FINITE for index in batch.readable if index not in kept}
+                    values.append(activations.features[finite])
                     if for_density:
                         assert images.labels is not None
-                        moments.update(activations.embedding, torch.from_numpy(images.labels[batch.readable]))
+                        moments.update(activations.embedding[finite], torch.from_numpy(images.labels[kept]))
                     else:
-                        embeddings.append(activations.embedding)
-                readable += batch.readable
-                errors |= {images.identify(index): error for index, error in batch.errors.items()}
+                        embeddings.append(activations.embedding[finite])
+                    readable += kept
+                errors |= {images.identify(index): wrong[index] for index in sorted(wrong)}
                 advance(len(batch.indices))
+        if not readable and NOT_FINITE in errors.values():
+            raise UserError(
+                f"the network gives features that are not finite (NaN or infinite) on '{images.name}'; "
+                "check the checkpoint, --mean and --std"
+            )
         return {
             "values": torch.cat(values) if values else torch.empty(0, 0),
             "embedding": torch.cat(embeddings) if embeddings else torch.empty(len(readable), 0),
@@ -119,14 +127,6 @@ class Extractor:
         self.backbone.network.to(self.device)
         made_of_probe = self.backbone(probe.to(self.device)).features.half().numpy()
         return hash_parts("features 4", self.backbone.digest(), made_of_probe, repr(self.transform))
-
-
-def _check_finite(activations: Activations, images: ImageSet) -> None:
-    if not all(part.isfinite().all() for part in activations):
-        raise UserError(
-            f"the network gives features that are not finite (NaN or infinite) on '{images.name}'; "
-            "check the checkpoint, --mean and --std"
-        )
 
 
 def warn_of_unreadable(features: Features, images: ImageSet, reporter: Reporter) -> None:

@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 from torch import nn
 
+import uncertainty_loss as ul
 from ulcli.data.catalog import DataName, Places, labelled_set
 from ulcli.data.folders import FileSet, class_folder
 from ulcli.data.imageset import ArraySet, Subset
@@ -17,6 +18,7 @@ from ulcli.model.backbone import Backbone
 from ulcli.model.file import Model
 from ulcli.model.flags import Flags
 from ulcli.model.measures import MEASURES
+from ulcli.model.predictor import EvidenceFrom, Predictor
 from ulcli.model.sets import SetMethod
 from ulcli.reporting import Silent
 
@@ -194,6 +196,42 @@ def test_a_network_output_that_is_not_finite(model, digits):
     assert [row["error"] for row in rows] == [None, "the network's output is not finite"] * 2
     assert rows[1]["vacuity"] is rows[1]["predicted"] is rows[1]["flagged"] is None
     assert rows[2]["vacuity"] == pytest.approx(rows[0]["vacuity"])
+
+
+class Hidden(nn.Module):
+    """Makes NaN of all-black images, and hides it from the layers behind."""
+
+    def __init__(self, body):
+        super().__init__()
+        self.first, self.body = Divides(nn.Identity()), body
+
+    def forward(self, x):
+        return self.body(self.first(x).nan_to_num())
+
+
+def test_a_layer_that_gives_nan_leaves_no_row_to_trust(model, digits):
+    """Not even where the head alone says how much evidence there is."""
+    whole = model.backbone.build()
+    taps = ("first", *(f"body.{name}" for name in whole.taps[1:]))
+    backbone = Backbone("hides", None, Hidden(whole.network), f"body.{whole.head}", taps)
+    images = ArraySet("mixed", np.stack([np.asarray(digits.load(0)), np.zeros((8, 8), np.uint8)]))
+    width = backbone(torch.zeros(1, *model.transform.shape)).embedding.shape[1]
+    embedding = torch.randn(200, width)
+    moments = ul.Moments(10)
+    moments.update(embedding, torch.arange(200) % 10)
+    old = model.predictor
+    head = Predictor.fit(
+        old.head,
+        old.baseline,
+        moments,
+        torch.rand(50, 64),
+        embedding[:50],
+        torch.arange(50) % 10,
+        fading=0.05,
+        evidence_from=EvidenceFrom.HEAD,
+    )
+    rows = score(Scorer(replace(model, predictor=head), backbone, FLAGS), images)
+    assert [row["error"] for row in rows] == [None, "the network's output is not finite"]
 
 
 def test_class_names_with_the_separator_can_be_told_apart(model, digits):

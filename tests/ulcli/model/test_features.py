@@ -9,7 +9,7 @@ from torch import nn
 
 import uncertainty_loss as ul
 from ulcli.data.folders import class_folder, plain_folder
-from ulcli.data.imageset import ArraySet, relabel
+from ulcli.data.imageset import ArraySet, Subset, relabel
 from ulcli.data.transform import Transform
 from ulcli.errors import UserError
 from ulcli.model.backbone import Backbone
@@ -31,6 +31,14 @@ class Counting(nn.Module):
     def forward(self, x):
         self.seen += len(x)
         return self.fc(self.body(x))
+
+
+class Divides(nn.Module):
+    """NaN for images of one colour."""
+
+    def forward(self, x):
+        spread = x.amax((1, 2, 3), keepdim=True) - x.amin((1, 2, 3), keepdim=True)
+        return x * (spread / spread)
 
 
 class NoNaN(nn.Module):
@@ -131,6 +139,40 @@ def test_a_network_that_gives_nan(backbone, recorder):
     images = ArraySet("toy", np.zeros((3, 8, 8), np.uint8))
     with pytest.raises(UserError, match=r"features that are not finite \(NaN or infinite\) on 'toy'; check the checkp"):
         Extractor(backbone, TRANSFORM)(images, recorder)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 64])
+@pytest.mark.parametrize("hidden", [False, True])
+def test_an_image_that_gives_nan_counts_as_unreadable(backbone, recorder, tmp_path, batch_size, hidden):
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 8, 8), np.uint8)
+    kept = [0, 2, 4, 5]
+    pixels[[1, 3]] = 7
+    images = ArraySet("toy", pixels, np.array([0, 0, 1, 1, 1, 0]), ("a", "b"))
+    expected = Extractor(backbone, TRANSFORM)(Subset(images, kept, "fine"), recorder)
+    backbone.network.body[0] = nn.Sequential(Divides(), backbone.network.body[0])
+    if hidden:
+        backbone.network.body[2] = nn.Sequential(NoNaN(), nn.AdaptiveAvgPool2d(1))
+    extract = Extractor(backbone, TRANSFORM, batch_size=batch_size, cache=FeatureCache(tmp_path))
+    for again in (False, True):
+        features, streamed = extract(images, recorder), extract(images, recorder, for_density=True)
+        for each in (features, streamed):
+            assert each.errors == {f"toy/{index}": "the network's output is not finite" for index in (1, 3)}, again
+            assert each.labels.tolist() == [0, 1, 1, 0]
+            torch.testing.assert_close(each.values, expected.values, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(features.embedding, expected.embedding, rtol=1e-4, atol=1e-5)
+        assert streamed.moments.counts.tolist() == [2, 2]
+        assert streamed.moments.sums.isfinite().all()
+    warn_of_unreadable(features, images, recorder)
+    assert "2 of 6 images in 'toy' cannot be read and are left out: 'toy/1': the network's" in recorder.warnings[0]
+
+
+def test_nan_on_all_that_can_be_read(image_folder, backbone, recorder):
+    with torch.no_grad():
+        backbone.network.body[0].bias[0] = torch.nan
+    folder = image_folder({"a": 3})
+    (folder / "a" / "000.png").write_bytes(b"no image")
+    with pytest.raises(UserError, match=r"features that are not finite \(NaN or infinite\) on '.*'; check the checkp"):
+        Extractor(backbone, TRANSFORM, batch_size=1)(plain_folder(folder), recorder)
 
 
 def test_a_layer_that_gives_nan_where_the_outcome_hides_it(backbone, recorder):
