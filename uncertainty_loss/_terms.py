@@ -162,8 +162,9 @@ def put(x: Tensor, index: Tensor, value: Tensor | float) -> Tensor:
     """x with a value, or one a row, at index along dimension 1; index and values are (N, 1, ...)."""
     if torch.compiler.is_compiling():
         # A comparison fuses with what comes before and after; a scatter would be a kernel of its own.
-        classes = torch.arange(x.shape[1], device=x.device).view(-1, *[1] * (x.ndim - 2))
-        return torch.where(classes == index, value, x)
+        # Numbers of the size of x's, for a vector to hold as many.
+        classes = torch.arange(x.shape[1], device=x.device, dtype=torch.int32).view(-1, *[1] * (x.ndim - 2))
+        return torch.where(classes == index.int(), value, x)
     # With a tensor of values, which has the faster kernel.
     values = value if isinstance(value, Tensor) else torch.full(index.shape, value, dtype=x.dtype, device=x.device)
     return x.scatter(1, index, values)
