@@ -129,7 +129,7 @@ def fitted(clock: Clock, images: int, seen: Activations, backbone: Backbone) -> 
         Flags.fit(predictions, held_out, rate=0.05, target_accuracy=0.9, reporter=Silent())
         PredictionSets.fit(expected_probability(predictions.alpha), held_out)
     with clock("statistics of the baselines"):
-        FeatureBaselines(train.features, labels, classifier)
+        FeatureBaselines.fit(train.features, labels, classifier)
     return predictor
 
 
