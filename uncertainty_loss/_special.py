@@ -311,13 +311,12 @@ class Excess:
         t = a.reciprocal()
         share = gain * t
         # share = 1 - base · t, and its 1 is the one to take off.
-        slope = _trigamma_share(a).add_(1 - large).mul_(share).sub_(t * (base * large))
+        slope = _trigamma_share(a, t).add_(1 - large).mul_(share).sub_(t * (base * large))
         return slope if step is None else slope.add_(step)
 
 
-def _trigamma_share(a: Tensor) -> Tensor:
-    """a ψ′(a) - 1."""
-    t = a.reciprocal()
+def _trigamma_share(a: Tensor, t: Tensor) -> Tensor:
+    """a ψ′(a) - 1, t = 1 / a."""
     if torch.is_grad_enabled():
         return t / 2 + a * binet(a, 2)
     return _polynomial((0.5, *_REMAINDER[a.dtype][2]), t).mul_(t)
