@@ -151,7 +151,7 @@ def train(settings: TrainSettings, reporter: Reporter | None = None) -> TrainRes
         target_accuracy=settings.target_accuracy,
         reporter=reporter,
     )
-    uncalibrated = ul.expected_probability(predictor.uncalibrated()(held_out.values, held_out.embedding).alpha)
+    uncalibrated = predictor.uncalibrated().predict(held_out.values, predictions.typicality)
     after = classification_metrics(probabilities, held_out.labels)
     Model(
         backbone=BackboneRecord(backbone.arch, backbone.num_classes, backbone.head, backbone.taps, _weights(backbone)),
@@ -176,7 +176,7 @@ def train(settings: TrainSettings, reporter: Reporter | None = None) -> TrainRes
     return TrainResult(
         path=settings.output,
         before=classification_metrics(baseline(held_out.values).softmax(1), held_out.labels),
-        uncalibrated=classification_metrics(uncalibrated, held_out.labels),
+        uncalibrated=classification_metrics(ul.expected_probability(uncalibrated.alpha), held_out.labels),
         after=after,
         images=len(features),
         validation_images=len(held_out),

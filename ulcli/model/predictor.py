@@ -85,20 +85,21 @@ class Predictor:
         raw = cls(head, baseline, density, familiarity, images, fading, evidence_from)
 
         def expected(candidate: Head) -> Tensor:
-            return ul.expected_probability(replace(raw, head=candidate)._predictions(features, typicality).alpha)
+            return ul.expected_probability(replace(raw, head=candidate).predict(features, typicality).alpha)
 
         return replace(raw, head=head.calibrated(features, labels, expected))
 
     def __call__(self, features: Tensor, embedding: Tensor) -> Predictions:
         """Predictions for features (N, D) and embeddings (N, E)."""
         signs = _signs(self.density, self.baseline, features, embedding)
-        return self._predictions(features, self.familiarity.typicality(self.familiarity.score(signs)))
+        return self.predict(features, self.familiarity.typicality(self.familiarity.score(signs)))
 
     def uncalibrated(self) -> Predictor:
         """The same with temperature 1."""
         return replace(self, head=replace(self.head, temperature=1.0))
 
-    def _predictions(self, features: Tensor, typicality: Tensor) -> Predictions:
+    def predict(self, features: Tensor, typicality: Tensor) -> Predictions:
+        """Predictions for features (N, D) of images whose typicality (N,) is known already."""
         raw = replace(self.head, temperature=1.0).alpha(features)
         if self.evidence_from is EvidenceFrom.HEAD:
             return Predictions(self.head.alpha(features), self.head.prior, raw, typicality)

@@ -182,7 +182,7 @@ def _homogeneous(coefficients: list[float], z: Tensor, powers: tuple[Tensor, ...
     if not lower:
         return torch.full_like(z, leading)
     total = torch.add(powers[0] * lower[-1], z, alpha=leading)
-    for coefficient, power in zip(reversed(lower[:-1]), powers[1:], strict=False):
+    for coefficient, power in zip(reversed(lower[:-1]), powers[1:], strict=True):
         total.mul_(z).add_(power, alpha=coefficient)
     return total
 
