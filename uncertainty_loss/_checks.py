@@ -73,10 +73,10 @@ def checked_evidence(evidence: Tensor) -> Tensor:
 def can_look(x: Tensor) -> bool:
     """Whether x is a plain tensor on the CPU, outside of any tracing: reading its values costs next to nothing."""
     return (
-        x.device.type == "cpu"
+        x.is_cpu
         and type(x) in (Tensor, torch.nn.Parameter)
         and not torch.compiler.is_compiling()
-        and not torch._C._functorch.is_functorch_wrapped_tensor(x)
+        and not torch._C._are_functorch_transforms_active()
         and not torch._C._functorch.is_legacy_batchedtensor(x)
     )
 

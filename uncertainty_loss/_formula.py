@@ -2,50 +2,115 @@
 
 A Dirichlet loss sees the classes in two parts, the candidate for the true class and all others. Its formula says
 which sums over the others it takes, and then makes one value of the candidate's evidence, the others' total and those
-sums: shape (N, M, ...), one for each row of the batch and each candidate, see `_targets`. The sums of a loss and of its
-regulariser are taken in one go.
+sums: shape (N, M, ...), one for each row of the batch and each candidate, see `_targets`.
 """
 
 from __future__ import annotations
 
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Any
 
+import torch
 from torch import Tensor
 
-from uncertainty_loss._targets import split_by_target
-from uncertainty_loss._terms import Term
+from uncertainty_loss._checks import can_look
+from uncertainty_loss._terms import Term, pull_back, sums
 
 
-class Formula(Protocol):
+class Formula:
     """A loss of a row for a candidate."""
 
     def terms(self, classes: int) -> tuple[Term, ...]:
         """What it takes the sums of."""
-        ...
+        raise NotImplementedError
 
     def __call__(self, classes: int, own: Tensor, rest: Tensor, *sums: Tensor) -> Tensor:
         """The loss, (N, M, ...), from evidence of the candidate, of all others, and the sums over the others."""
-        ...
+        raise NotImplementedError
+
+    def with_slopes(self, classes: int, own: Tensor, rest: Tensor, *sums: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """The loss for one candidate, (N, 1, ...), and its derivatives by own, rest and every sum; no graph.
+
+        For formulas that know a shorter way than automatic derivatives: of a batch of common size those many small
+        steps take longer than all of its classes.
+        """
+        inputs = [x.detach().requires_grad_() for x in (own, rest, *sums)]
+        with torch.enable_grad():
+            losses = self(classes, *inputs)
+        slopes = torch.autograd.grad(losses, inputs, torch.ones_like(losses), materialize_grads=True)
+        return losses.detach(), slopes
+
+    @property
+    def learned(self) -> bool:
+        """Whether it has parameters that may want a gradient of their own."""
+        return False
 
 
-def evaluate(
-    formula: Formula,
-    evidence: Tensor,
-    target: Tensor,
-    reduction: str | None,
-    weight: Tensor | None,
-    ignore_index: int,
-    label_smoothing: float,
-    reg_factor: float | Tensor = 0.0,
-    regularizer: Formula | None = None,
-) -> Tensor:
-    """formula + reg_factor · regularizer, reduced; a factor that is the number 0 costs nothing."""
-    split = split_by_target(evidence, target, reduction, weight, ignore_index, label_smoothing)
-    classes = split.classes
-    terms = formula.terms(classes)
-    if regularizer is None or (not isinstance(reg_factor, Tensor) and reg_factor == 0):
-        return split.reduce(formula(classes, *split.sums(*terms)), reduction)
-    own, rest, *sums = split.sums(*terms, *regularizer.terms(classes))
-    losses = formula(classes, own, rest, *sums[: len(terms)])
-    losses = losses + reg_factor * regularizer(classes, own, rest, *sums[len(terms) :])
-    return split.reduce(losses, reduction)
+@dataclass(frozen=True)
+class Regularized(Formula):
+    """formula + factor · regularizer; the sums of both are taken in one go."""
+
+    formula: Formula
+    regularizer: Formula
+    factor: float | Tensor
+
+    def terms(self, classes: int) -> tuple[Term, ...]:
+        return *self.formula.terms(classes), *self.regularizer.terms(classes)
+
+    def __call__(self, classes: int, own: Tensor, rest: Tensor, *sums: Tensor) -> Tensor:
+        first, second = self._divided(classes, sums)
+        losses = self.formula(classes, own, rest, *first)
+        return losses + self.factor * self.regularizer(classes, own, rest, *second)
+
+    def with_slopes(self, classes: int, own: Tensor, rest: Tensor, *sums: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        first, second = self._divided(classes, sums)
+        losses, (own_slope, rest_slope, *slopes) = self.formula.with_slopes(classes, own, rest, *first)
+        added, added_slopes = self.regularizer.with_slopes(classes, own, rest, *second)
+        own_more, rest_more, *more = (slope * self.factor for slope in added_slopes)
+        return losses + added * self.factor, (own_slope + own_more, rest_slope + rest_more, *slopes, *more)
+
+    @property
+    def learned(self) -> bool:
+        return isinstance(self.factor, Tensor) and (self.factor.requires_grad or not can_look(self.factor))
+
+    def _divided(self, classes: int, sums: tuple[Tensor, ...]) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        length = len(self.formula.terms(classes))
+        return sums[:length], sums[length:]
+
+
+def row_losses(formula: Formula, evidence: Tensor, index: Tensor) -> Tensor:
+    """The formula for the candidates at index, (N, ...), from evidence (N, C, ...) and index (N, 1, ...)."""
+    if can_look(evidence) and torch.is_grad_enabled() and not formula.learned:
+        losses: Tensor = _RowLosses.apply(formula, evidence, index)
+        return losses
+    return _automatic(formula, evidence, index)
+
+
+def _automatic(formula: Formula, evidence: Tensor, index: Tensor) -> Tensor:
+    terms = formula.terms(evidence.shape[1])
+    return formula(evidence.shape[1], *sums(terms, evidence, index).chunk(2 + len(terms), 1)).squeeze(1)
+
+
+class _RowLosses(torch.autograd.Function):
+    """All that lies between evidence and losses as one step, with the derivative of every row taken along the way."""
+
+    @staticmethod
+    def forward(ctx: Any, formula: Formula, evidence: Tensor, index: Tensor) -> Tensor:
+        ctx.formula = formula
+        if not ctx.needs_input_grad[1]:
+            return _automatic(formula, evidence, index)
+        terms = formula.terms(evidence.shape[1])
+        own, rest, *totals = sums(terms, evidence, index).chunk(2 + len(terms), 1)
+        losses, slopes = formula.with_slopes(evidence.shape[1], own, rest, *totals)
+        ctx.save_for_backward(evidence, index, rest, torch.cat(slopes, 1))
+        return losses.squeeze(1)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, None]:
+        evidence, index, rest, slopes = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            # Somebody will differentiate this once more.
+            losses = _automatic(ctx.formula, evidence, index)
+            return None, *torch.autograd.grad(losses, evidence, grad, create_graph=True), None
+        terms = ctx.formula.terms(evidence.shape[1])
+        return None, pull_back(terms, evidence, index, rest, slopes * grad.unsqueeze(1)), None

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from uncertainty_loss._checks import can_look
-from uncertainty_loss._terms import apply, elementwise, with_signature
+from uncertainty_loss._terms import Term, apply, elementwise, with_signature
 
 # Row n holds R_n, constant term first: μ⁽ⁿ⁾(a) = (-1)ⁿ tⁿ⁺¹ R_n(t), t = 1/a in (0, 1]. Chebyshev series of 60-digit
 # values, cut where the error no longer shows in what is made of them: 3e-6 at most (of R_2, a tenth of ψ′), and 2e-13.
@@ -125,17 +125,19 @@ _INFORMATION = {
 # fmt: on
 
 
-def _polynomial(coefficients: tuple[float, ...], t: Tensor) -> Tensor:
-    """Horner's rule, in place."""
-    total = (t * coefficients[-1]).add_(coefficients[-2])
+def polynomial(coefficients: tuple[float, ...], t: Tensor, constant: Tensor | None = None) -> Tensor:
+    """Σ_k c_k t^k by Horner's rule; with a constant, a tensor that broadcasts, t Σ_k c_k t^k + constant."""
     if not can_look(t):
+        total = (t * coefficients[-1]).add_(coefficients[-2])
         for coefficient in coefficients[-3::-1]:
             total.mul_(t).add_(coefficient)
-        return total
+        return total if constant is None else total.mul_(t).add_(constant)
     # A processor is faster with one operation a step, and with numbers that are tensors already.
-    for constant in _constants(coefficients[-3::-1], t.dtype):
-        torch.addcmul(constant, total, t, out=total)
-    return total
+    *lower, last, _ = _constants(coefficients, t.dtype)
+    total = torch.add(last, t, alpha=coefficients[-1])
+    for number in reversed(lower):
+        torch.addcmul(number, total, t, out=total)
+    return total if constant is None else torch.addcmul(constant, total, t, out=total)
 
 
 @cache
@@ -143,9 +145,14 @@ def _constants(values: tuple[float, ...], dtype: torch.dtype) -> tuple[Tensor, .
     return torch.tensor(values, dtype=dtype).unbind()
 
 
-def binet_series(t: Tensor, order: int) -> Tensor:
-    """R_n(t) of μ⁽ⁿ⁾(a) = (-1)ⁿ tⁿ⁺¹ R_n(t), t = 1 / a; not differentiable."""
-    return _polynomial(_REMAINDER[t.dtype][order], t)
+def binet_series(t: Tensor, order: int, factor: float = 1.0) -> Tensor:
+    """factor · R_n(t), where μ⁽ⁿ⁾(a) = (-1)ⁿ tⁿ⁺¹ R_n(t), t = 1 / a; not differentiable."""
+    return polynomial(_scaled(_REMAINDER[t.dtype][order], factor), t)
+
+
+@cache
+def _scaled(coefficients: tuple[float, ...], factor: float) -> tuple[float, ...]:
+    return tuple(factor * coefficient for coefficient in coefficients)
 
 
 class _Binet(torch.autograd.Function):
@@ -210,18 +217,18 @@ def tetragamma(a: Tensor) -> Tensor:
     return binet(a, 3) - t.square() * (1 + t)
 
 
-def information_slope(evidence: Tensor) -> Tensor:
-    """The derivative of ½ e² ψ′(1 + e), divided by e.
+def information_slope(evidence: Tensor, constant: Tensor) -> Tensor:
+    """The derivative of ½ e² ψ′(1 + e), divided by e, plus a constant that broadcasts.
 
     Example:
-        >>> information_slope(torch.tensor([0.0, 1e6]))
+        >>> information_slope(torch.tensor([0.0, 1e6]), torch.tensor(0.0))
         tensor([1.6449e+00, 5.0000e-07])
     """
     a = evidence + 1
     if torch.is_grad_enabled():
-        return trigamma(a) + evidence / 2 * tetragamma(a)
+        return trigamma(a) + evidence / 2 * tetragamma(a) + constant
     t = a.reciprocal_()
-    return _polynomial(_INFORMATION[t.dtype], t).mul_(t)
+    return polynomial(_INFORMATION[t.dtype], t, constant)
 
 
 def digamma_difference(a: Tensor, gap: Tensor) -> Tensor:
@@ -238,7 +245,7 @@ def digamma_difference(a: Tensor, gap: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Excess:
+class Excess(Term):
     """A class's part in a KL divergence: D - (a - b), D = log Γ(b) - log Γ(a) + (a - b) ψ(a).
 
     Here a = evidence + prior, b = base. D is the Bregman divergence of log Γ, and that of two Dirichlets is
@@ -279,8 +286,8 @@ class Excess:
         """The flags, for total evidence (N, 1, ...)."""
         return (rest > classes * self.base).to(rest.dtype)
 
-    def rows(self, x: Tensor, rest: Tensor) -> tuple[Tensor, ...]:
-        return (self.large(rest, x.shape[1]),)
+    def rows(self, classes: int, rest: Tensor, total: Tensor) -> tuple[Tensor, ...]:
+        return (self.large(rest, classes),)
 
     def value(self, x: Tensor, *rows: Tensor) -> Tensor:
         if self.prior == self.base == 1:
@@ -295,8 +302,10 @@ class Excess:
             value = value - (base - 0.5) * torch.log1p(gain / base)
         else:
             value = -(base - 0.5) * logarithm
-        start = torch.full((), base, dtype=a.dtype, device=a.device)
-        return value - gain / (2 * a) + gain * binet(a, 1) + (binet(start) - binet(a))
+        # gain / (2 a) - gain μ′(a) + μ(a)
+        t = a.reciprocal()
+        series = polynomial((0.5, *_REMAINDER[t.dtype][1]), t).mul_(gain * t)
+        return value + (_binet_at(base, a) - series.add_(binet_series(t, 0).mul_(t)))
 
     def slope(self, x: Tensor, *rows: Tensor) -> Tensor:
         # The slope is (a - b) ψ′(a), less 1 where large.
@@ -310,22 +319,30 @@ class Excess:
             base, a = base + 1, a + 1
         t = a.reciprocal()
         share = gain * t
-        # share = 1 - base · t, and its 1 is the one to take off.
-        slope = _trigamma_share(a, t).add_(1 - large).mul_(share).sub_(t * (base * large))
+        # a ψ′(a) = 1 + t / 2 + t² R; share = 1 - base · t, and its 1 is the one to take off.
+        if torch.is_grad_enabled():
+            slope = t / 2 + a * binet(a, 2) + (1 - large)
+        else:
+            slope = polynomial((0.5, *_REMAINDER[a.dtype][2]), t, 1 - large)
+        slope = slope.mul_(share).sub_(t * (base * large))
         return slope if step is None else slope.add_(step)
 
 
-def _trigamma_share(a: Tensor, t: Tensor) -> Tensor:
-    """a ψ′(a) - 1, t = 1 / a."""
-    if torch.is_grad_enabled():
-        return t / 2 + a * binet(a, 2)
-    return _polynomial((0.5, *_REMAINDER[a.dtype][2]), t).mul_(t)
+def _binet_at(base: float, like: Tensor) -> float | Tensor:
+    """μ(base) as rounded as that of a tensor."""
+    return _binet_number(base, like.dtype) if can_look(like) else binet(torch.full_like(like, base))
+
+
+@cache
+def _binet_number(base: float, dtype: torch.dtype) -> float:
+    with torch.no_grad():
+        return binet(torch.tensor(base, dtype=dtype)).item()
 
 
 def _unit_excess(evidence: Tensor) -> Tensor:
     # Every term is proportional to the evidence, so that a thousand classes without any add up to nothing.
     t = (evidence + 1).reciprocal_()
-    value = _polynomial(_UNIT[evidence.dtype], t)
+    value = polynomial(_UNIT[evidence.dtype], t)
     s = t.mul_(evidence)
     value.mul_(s).sub_(0.5).mul_(s)
     return value.add_(torch.log1p(evidence), alpha=-0.5)

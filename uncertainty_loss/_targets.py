@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from uncertainty_loss._checks import check_indices, check_reduction, check_target, checked_evidence
-from uncertainty_loss._terms import Term, elementwise, leave_one_out, put, sums
+from uncertainty_loss._formula import Formula, row_losses
+from uncertainty_loss._terms import elementwise, leave_one_out, put
 
 
 class Split:
@@ -32,21 +33,16 @@ class Split:
     def classes(self) -> int:
         return self.evidence.shape[1]
 
-    def sums(self, *terms: Term) -> tuple[Tensor, ...]:
-        """Evidence of the candidate, of all others, and the sums of the terms over the others; (N, M, ...) each."""
-        raise NotImplementedError
-
-    def expect(self, losses: Tensor) -> Tensor:
-        """One value a row, (N, ...), from one a candidate, weighted and zero where ignored."""
+    def losses(self, formula: Formula) -> Tensor:
+        """One value a row, (N, ...), weighted and zero where ignored."""
         raise NotImplementedError
 
     def normalizer(self) -> Tensor | int:
         """What the mean divides by."""
         raise NotImplementedError
 
-    def reduce(self, losses: Tensor, reduction: str | None) -> Tensor:
-        """The loss that the caller asked for, from one value a candidate. The mean over nothing is 0."""
-        rows = self.expect(losses)
+    def reduce(self, rows: Tensor, reduction: str | None) -> Tensor:
+        """The loss that the caller asked for, from one value a row. The mean over nothing is 0."""
         if reduction == "sum":
             return rows.sum()
         if reduction == "mean":
@@ -68,11 +64,8 @@ class IndexSplit(Split):
         if weight is not None:
             self.weight = weight.to(evidence.dtype)[self.index.squeeze(1)]
 
-    def sums(self, *terms: Term) -> tuple[Tensor, ...]:
-        return sums(terms, self.evidence, self.index).chunk(2 + len(terms), 1)
-
-    def expect(self, losses: Tensor) -> Tensor:
-        losses = losses.squeeze(1)
+    def losses(self, formula: Formula) -> Tensor:
+        losses = row_losses(formula, self.evidence, self.index)
         if self.weight is not None:
             losses = losses * self.weight
         return losses if self.valid is None else losses.where(self.valid, 0.0)
@@ -101,14 +94,13 @@ class ProbabilitySplit(Split):
             self.probabilities = self.probabilities * weight.view(-1, *[1] * (evidence.ndim - 2))
         self._normalizer = normalizer
 
-    def sums(self, *terms: Term) -> tuple[Tensor, ...]:
-        rest = leave_one_out(self.evidence)
+    def losses(self, formula: Formula) -> Tensor:
+        terms, rest = formula.terms(self.classes), leave_one_out(self.evidence)
         with torch.no_grad():
-            rows = [term.rows(self.evidence, rest.amax(1, keepdim=True)) for term in terms]
+            largest, total = rest.amax(1, keepdim=True), self.evidence.sum(1, keepdim=True)
+            rows = [term.rows(self.classes, largest, total) for term in terms]
         values = (elementwise(term, self.evidence, *row) for term, row in zip(terms, rows, strict=True))
-        return self.evidence, rest, *(leave_one_out(value) for value in values)
-
-    def expect(self, losses: Tensor) -> Tensor:
+        losses = formula(self.classes, self.evidence, rest, *(leave_one_out(value) for value in values))
         return (self.probabilities * losses).sum(1).to(self.dtype)
 
     def normalizer(self) -> Tensor | int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any, ParamSpec, Protocol, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
@@ -16,7 +16,7 @@ from torch import Tensor
 from uncertainty_loss._checks import can_look
 
 # Elements that go through together: several temporaries of this size fit into a core's cache.
-_BLOCK = 1 << 17
+_BLOCK = 1 << 18
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -28,43 +28,53 @@ def with_signature(forward: Callable[_P, _T]) -> Callable[_P, _T]:
     return forward
 
 
-class Term(Protocol):
+class Term:
     """A function of a class's evidence, element-wise."""
 
     @property
     def absent(self) -> float | None:
         """The evidence at which it is zero, to leave a class out of its sum; None where there is none such."""
-        ...
+        return 0.0
 
-    def rows(self, x: Tensor, rest: Tensor) -> tuple[Tensor, ...]:
-        """What the function takes of a row as a whole, from evidence (N, C, ...) and its total; (N, 1, ...) each."""
-        ...
+    def rows(self, classes: int, rest: Tensor, total: Tensor) -> tuple[Tensor, ...]:
+        """What the function takes of a row as a whole, (N, 1, ...) each.
+
+        Args:
+            classes: How many the row has.
+            rest: Evidence of all classes but the candidate; the largest, where there are many candidates.
+            total: Evidence of all classes that are summed.
+        """
+        return ()
 
     def value(self, x: Tensor, *rows: Tensor) -> Tensor:
         """The function, (N, C, ...)."""
-        ...
+        raise NotImplementedError
 
     def slope(self, x: Tensor, *rows: Tensor) -> Tensor:
         """Its derivative in x, in a new tensor; rows count as constants.
 
         Written in differentiable operations, so that second derivatives come for free.
         """
-        ...
+        raise NotImplementedError
+
+    def add_slope(self, total: Tensor, grad: Tensor, x: Tensor, *rows: Tensor) -> Tensor:
+        """total + grad · slope; all of them, and the result, broadcast to x's shape.
+
+        For terms that get there in fewer steps than one after the other.
+        """
+        slope = self.slope(x, *rows)
+        # Many gradients may come for one slope, as they do for a Jacobian: then there is no place for them in it.
+        return (slope.mul_(grad) if can_look(grad) else slope * grad).add_(total)
 
 
-class Square:
+class Square(Term):
     """x²."""
-
-    absent = 0.0
-
-    def rows(self, x: Tensor, rest: Tensor) -> tuple[Tensor, ...]:
-        return ()
 
     def value(self, x: Tensor, *rows: Tensor) -> Tensor:
         return x * x
 
-    def slope(self, x: Tensor, *rows: Tensor) -> Tensor:
-        return 2 * x
+    def add_slope(self, total: Tensor, grad: Tensor, x: Tensor, *rows: Tensor) -> Tensor:
+        return (x * (2 * grad)).add_(total)
 
 
 def elementwise(term: Term, x: Tensor, *rows: Tensor) -> Tensor:
@@ -88,7 +98,7 @@ class _Elementwise(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, *rows = ctx.saved_tensors
-        return None, _times(ctx.term.slope(x, *rows), grad), *[None] * len(rows)
+        return None, ctx.term.add_slope(x.new_zeros(()), grad, x, *rows), *[None] * len(rows)
 
 
 def sums(terms: tuple[Term, ...], x: Tensor, index: Tensor) -> Tensor:
@@ -115,7 +125,7 @@ class _Sums(torch.autograd.Function):
             rest = others.sum(1, keepdim=True)
             results = [x.gather(1, index), rest]
             for term in terms:
-                rows = term.rows(others, rest)
+                rows = term.rows(x.shape[1], rest, rest)
                 total = term.value(_without(term, x, others, index), *rows).sum(1, keepdim=True)
                 if term.absent is None:
                     total = total - term.value(torch.zeros_like(rest), *rows)
@@ -131,26 +141,29 @@ class _Sums(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, None]:
-        def block(x: Tensor, index: Tensor, rest: Tensor, grad: Tensor) -> Tensor:
-            grad_own, grad_rest, *grads = grad.chunk(grad.shape[1], 1)
-            if not grads:
-                return put(grad_rest.expand_as(x), index, grad_own)
-            others = put(x, index, 0.0)
-            pulled: Tensor | None = None
-            for term, grad_term in zip(ctx.terms, grads, strict=True):
-                rows = term.rows(others.detach(), rest)
-                part = _times(term.slope(_without(term, x, others, index), *rows), grad_term)
-                pulled = part if pulled is None else pulled.add_(part)
-            assert pulled is not None
-            return put_(pulled.add_(grad_rest), index, grad_own)
-
         x, index, results = ctx.saved_tensors
-        return None, in_blocks(block, x, index, results.detach().narrow(1, 1, 1), grad), None
+        return None, pull_back(ctx.terms, x, index, results.detach().narrow(1, 1, 1), grad), None
 
 
-def _times(slope: Tensor, grad: Tensor) -> Tensor:
-    # Many gradients may come for one slope, as they do for a Jacobian: then there is no place for them in it.
-    return slope.mul_(grad) if can_look(grad) else slope * grad
+def pull_back(terms: tuple[Term, ...], x: Tensor, index: Tensor, rest: Tensor, grad: Tensor) -> Tensor:
+    """The gradient of x from that of its `sums`.
+
+    Args:
+        terms, x, index: As in `sums`.
+        rest: The sum of x elsewhere, (N, 1, ...), a constant.
+        grad: (N, 2 + terms, ...).
+    """
+
+    def block(x: Tensor, index: Tensor, rest: Tensor, grad: Tensor) -> Tensor:
+        grad_own, total, *grads = grad.chunk(grad.shape[1], 1)
+        # What comes out at index is written over. A second derivative must not pass there all the same.
+        others = put(x, index, 0.0) if torch.is_grad_enabled() else x
+        for term, grad_term in zip(terms, grads, strict=True):
+            elsewhere = _without(term, x, others, index) if torch.is_grad_enabled() else x
+            total = term.add_slope(total, grad_term, elsewhere, *term.rows(x.shape[1], rest, rest))
+        return put_(total, index, grad_own) if total.shape == x.shape else put(total.expand_as(x), index, grad_own)
+
+    return in_blocks(block, x, index, rest, grad)
 
 
 def _without(term: Term, x: Tensor, others: Tensor, index: Tensor) -> Tensor:
@@ -225,7 +238,7 @@ def in_blocks(function: Callable[..., Tensor], x: Tensor, *rows: Tensor) -> Tens
         rows: The same with other sizes of dimension 1.
     """
     # What may be traced comes first: a size that is asked for becomes part of the graph.
-    if not can_look(x) or torch.is_grad_enabled() or x.numel() <= _BLOCK:
+    if torch.is_grad_enabled() or not can_look(x) or x.numel() <= _BLOCK or not all(map(can_look, rows)):
         return function(x, *rows)
     dims = [dim for dim in (0, *range(2, x.ndim)) if x.shape[dim] > 1]
     if not dims:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
-from uncertainty_loss._formula import evaluate
-from uncertainty_loss._special import Excess, binet, binet_series, information_slope
+from uncertainty_loss._evaluate import evaluate
+from uncertainty_loss._formula import Formula
+from uncertainty_loss._special import Excess, binet, binet_series, information_slope, tetragamma
 from uncertainty_loss._terms import Square, Term, two_part_total
 
 
@@ -54,7 +56,7 @@ def uniform_dirichlet_kl(
 
 
 @dataclass(frozen=True)
-class WrongEvidenceKL:
+class WrongEvidenceKL(Formula):
     """KL(Dir(ẽ + prior) ‖ Dir(prior)), ẽ the evidence without the candidate's."""
 
     prior: float = 1.0
@@ -68,9 +70,16 @@ class WrongEvidenceKL:
         total = classes * self.prior
         return parts - Excess(total, total)(rest, large)
 
+    def with_slopes(self, classes: int, own: Tensor, rest: Tensor, *sums: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        (parts,) = sums
+        large = Excess(self.prior, self.prior).large(rest, classes)
+        total = Excess(classes * self.prior, classes * self.prior)
+        slopes = torch.zeros_like(own), -total.slope(rest, large), torch.ones_like(parts)
+        return parts - total.value(rest, large), slopes
+
 
 @dataclass(frozen=True)
-class EvidenceKL:
+class EvidenceKL(Formula):
     """KL(Dir(e + prior) ‖ Dir(1)), with all evidence."""
 
     prior: float = 1.0
@@ -133,7 +142,7 @@ dirichlet_fisher_regulizer = dirichlet_fisher_regularizer
 
 
 @dataclass(frozen=True)
-class InformationTerm:
+class InformationTerm(Formula):
     """½ Σ_{j≠c} e_j² (ψ′(a_j) - ψ′(b)), a = e + 1, b = S̃, or b = S with full_strength."""
 
     full_strength: bool = False
@@ -158,45 +167,49 @@ class InformationTerm:
         t, w = b.reciprocal(), (b + gap).reciprocal()
         return parts + 0.5 * squares * (gap * t * w * (1 + (t + w) / 2) - binet(b + gap, 2))
 
+    def with_slopes(self, classes: int, own: Tensor, rest: Tensor, *sums: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        if self._closed(classes) or self.full_strength:
+            return super().with_slopes(classes, own, rest, *sums)
+        parts, squares = sums
+        b = rest + classes
+        half_binet = binet(b, 2) / 2
+        slopes = torch.zeros_like(own), squares * tetragamma(b) / -2, torch.ones_like(parts), -half_binet
+        return parts - squares * half_binet, slopes
+
     def _closed(self, classes: int) -> bool:
         return classes == 2 and not self.full_strength
 
 
-class Information:
+class Information(Term):
     """½ e² (ψ′(a) - w - w² / 2), a = e + 1, w = 1 / b, b = K + Σ e: ψ′(b) without Binet's part.
 
     For an e that is nearly all evidence ψ′(a) - ψ′(b) has no digits, and b - a has none. So the elementary parts are
     subtracted on paper, t - w = (b - a) t w for t = 1 / a, and b - a is a sum of what is not negative.
     """
 
-    absent = 0.0
-
-    def rows(self, x: Tensor, rest: Tensor) -> tuple[Tensor, ...]:
-        w = (x.sum(1, keepdim=True) + x.shape[1]).reciprocal()
-        return w / 2, w + w * w / 2
+    def rows(self, classes: int, rest: Tensor, total: Tensor) -> tuple[Tensor, ...]:
+        w = (total + classes).reciprocal()
+        return w * (0.5 + w / 4), w / 4
 
     def value(self, x: Tensor, *rows: Tensor) -> Tensor:
-        # ½ s (x (b - a) (w + w² / 2 + t w / 2) + s t R), s = x t, R the series of Binet's part of ψ′(a).
-        half_w, elementary = rows
+        # ½ s² ((b - a) (a (w + w² / 2) + w / 2) + t R), s = x t, R the series of Binet's part of ψ′(a).
+        half_elementary, quarter_w = rows
         high, low = two_part_total(x)
         low = low + (x.shape[1] - 1)
-        t = (x + 1).reciprocal_()
-        s = x * t
-        value = (high - x).add_(low).mul_(x).mul_((t * half_w).add_(elementary))
-        return binet_series(t, 2).mul_(t).mul_(s).add_(value).mul_(s).mul_(0.5)
+        a = x + 1
+        t = a.reciprocal()
+        value = (high - x).add_(low).mul_(a.mul_(half_elementary).add_(quarter_w))
+        value.add_(binet_series(t, 2, 0.5).mul_(t))
+        s = t.mul_(x)
+        return value.mul_(s).mul_(s)
 
     def slope(self, x: Tensor, *rows: Tensor) -> Tensor:
         # Other slopes of the row are of order 1, unless there are two classes: nothing small is left that matters.
-        return information_slope(x).sub_(rows[-1]).mul_(x)
+        return information_slope(x, -2 * rows[0]).mul_(x)
 
 
-class HalfSquaredShare:
+class HalfSquaredShare(Term):
     """½ (e / (e + 1))²."""
-
-    absent = 0.0
-
-    def rows(self, x: Tensor, rest: Tensor) -> tuple[Tensor, ...]:
-        return ()
 
     def value(self, x: Tensor, *rows: Tensor) -> Tensor:
         return (x / (x + 1)).square().mul_(0.5)

@@ -5,15 +5,24 @@ import torch
 from torch.nn import functional as F
 
 import uncertainty_loss as ul
-from uncertainty_loss._targets import split_by_target
+from uncertainty_loss._evaluate import evaluate
+from uncertainty_loss._formula import Formula
+
+
+class NegativeLogShare(Formula):
+    """-log of softmax, candidate by candidate."""
+
+    def terms(self, classes):
+        return ()
+
+    def __call__(self, classes, own, rest, *sums):
+        return torch.log((own + rest) / own)
 
 
 def cross_entropy(logits, target, reduction, **options):
-    """A loss that is cross-entropy, made the way losses are made here: -log of softmax, candidate by candidate."""
+    """A loss that is cross-entropy, made the way losses are made here."""
     evidence = (logits - logits.amax(1 if logits.ndim > 1 else 0, keepdim=True)).exp()
-    split = split_by_target(evidence, target, reduction, **options)
-    own, rest = split.sums()
-    return split.reduce(torch.log((own + rest) / own), reduction)
+    return evaluate(NegativeLogShare(), evidence, target, reduction, ignore_index=-100, **options)
 
 
 @pytest.mark.parametrize("weight", [None, torch.tensor([0.5, 2.0, 1.0, 3.0], dtype=torch.float64)])

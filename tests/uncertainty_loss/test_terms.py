@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from uncertainty_loss import _terms
-from uncertainty_loss._terms import Square, elementwise, in_blocks, leave_one_out, put, sums
+from uncertainty_loss._terms import Square, Term, elementwise, in_blocks, leave_one_out, put, sums
 
 
 @pytest.fixture
@@ -39,13 +39,13 @@ def test_gradients_are_not_cut_into_blocks(small_blocks):
     assert in_blocks(lambda x: x * x, x).grad_fn is not None
 
 
-class Cosine:
+class Cosine(Term):
     """A term that is not zero without evidence, and one that takes something of the row."""
 
     absent = None
 
-    def rows(self, x, rest):
-        return (1 + rest,)
+    def rows(self, classes, rest, total):
+        return (classes + rest,)
 
     def value(self, x, *rows):
         return x.cos() / rows[0]
@@ -54,13 +54,10 @@ class Cosine:
         return -x.sin() / rows[0]
 
 
-class Shifted:
+class Shifted(Term):
     """(x - 2)², which leaves a class out at x = 2."""
 
     absent = 2.0
-
-    def rows(self, x, rest):
-        return ()
 
     def value(self, x, *rows):
         return (x - 2).square()
@@ -78,11 +75,13 @@ def test_sums_over_the_other_classes(term, shape, small_blocks):
     mask = torch.ones(shape).scatter(1, index, 0.0)
     torch.testing.assert_close(own, x.gather(1, index))
     torch.testing.assert_close(rest, (x * mask).sum(1, True))
-    rows = [row.detach() for row in term.rows(x, rest)]
+    rows = [row.detach() for row in term.rows(4, rest, rest)]
     torch.testing.assert_close(total, (term.value(x, *rows) * mask).sum(1, True))
     weights = torch.rand(3, *own.shape, dtype=torch.float64)
     (gradient,) = torch.autograd.grad((weights[0] * own + weights[1] * rest + weights[2] * total).sum(), x)
-    slopes = weights[1] + term.slope(x.detach(), *rows) * weights[2]
+    leaf = x.detach().requires_grad_()
+    (slope,) = torch.autograd.grad(term.value(leaf, *rows).sum(), leaf)
+    slopes = weights[1] + slope * weights[2]
     torch.testing.assert_close(gradient, slopes.scatter(1, index, weights[0]))
 
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from uncertainty_loss._formula import evaluate
+from uncertainty_loss._evaluate import evaluate
+from uncertainty_loss._formula import Formula
 from uncertainty_loss._special import digamma_difference
 from uncertainty_loss._terms import Square, Term
 from uncertainty_loss.losses._module import LossModule
@@ -169,7 +170,7 @@ def dirichlet_mse_loss(
     return evaluate(ExpectedSquaredError(), evidence, target, reduction, weight, ignore_index, label_smoothing)
 
 
-class ExpectedSquaredError:
+class ExpectedSquaredError(Formula):
     """E[(1 - p_c)²] + Σ_{j≠c} E[p_j²], the same number as equation 5 in terms that are all positive.
 
     With r = S - α_c that is (r (r + 1) + Σ_{j≠c} α_j (α_j + 1)) / (S (S + 1)); the numerator is multiplied out in e.
@@ -184,8 +185,18 @@ class ExpectedSquaredError:
         total = rest + own + classes
         return numerator / (total * (total + 1))
 
+    def with_slopes(self, classes: int, own: Tensor, rest: Tensor, *sums: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        (squares,) = sums
+        factor = rest + (2 * classes + 2)
+        numerator = torch.addcmul(squares, rest, factor) + (classes + 2) * (classes - 1)
+        total = rest + own + classes
+        inverse = torch.addcmul(total, total, total).reciprocal()
+        losses = numerator * inverse
+        by_own = (total * -2 - 1) * inverse * losses
+        return losses, (by_own, torch.addcmul(by_own, rest + factor, inverse), inverse)
 
-class ExpectedProbabilityNLL:
+
+class ExpectedProbabilityNLL(Formula):
     """log S - log α_c."""
 
     def terms(self, classes: int) -> tuple[Term, ...]:
@@ -196,7 +207,7 @@ class ExpectedProbabilityNLL:
 
 
 @dataclass(frozen=True)
-class ExpectedCrossEntropy:
+class ExpectedCrossEntropy(Formula):
     """ψ(S) - ψ(α_c), α = e + prior."""
 
     prior: float = 1.0

@@ -7,11 +7,13 @@ Learning", ICML 2023, arXiv 2303.02045, and its authors' code.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from uncertainty_loss._formula import evaluate
+from uncertainty_loss._evaluate import evaluate
+from uncertainty_loss._formula import Formula
 from uncertainty_loss._special import binet, tetragamma, trigamma
 from uncertainty_loss._terms import Term
 from uncertainty_loss.losses._module import LossModule
@@ -64,7 +66,7 @@ def information_loss(
 
 
 @dataclass(frozen=True)
-class WeightedSquaredError:
+class WeightedSquaredError(Formula):
     """ψ′(α_c) E[(1 - p_c)²] + Σ_{j≠c} ψ′(α_j) E[p_j²] - λ log|F|; the error in terms that are all positive.
 
     1 / ψ′(α) = α - ½ + η(α) with a small η, so that in log|F|
@@ -96,13 +98,10 @@ class WeightedSquaredError:
         return error - self.information_weight * log_determinant
 
 
-class WeightedMoment:
+class WeightedMoment(Term):
     """ψ′(α) α (α + 1), α = e + 1."""
 
-    absent = None
-
-    def rows(self, x: Tensor, rest: Tensor) -> tuple[Tensor, ...]:
-        return ()
+    absent: ClassVar[None] = None
 
     def value(self, x: Tensor, *rows: Tensor) -> Tensor:
         alpha = x + 1
@@ -113,13 +112,10 @@ class WeightedMoment:
         return tetragamma(alpha) * alpha * (alpha + 1) + trigamma(alpha) * (2 * alpha + 1)
 
 
-class LogTrigamma:
+class LogTrigamma(Term):
     """log ψ′(α), α = e + 1."""
 
-    absent = None
-
-    def rows(self, x: Tensor, rest: Tensor) -> tuple[Tensor, ...]:
-        return ()
+    absent: ClassVar[None] = None
 
     def value(self, x: Tensor, *rows: Tensor) -> Tensor:
         return torch.log(trigamma(x + 1))
@@ -129,13 +125,10 @@ class LogTrigamma:
         return tetragamma(alpha) / trigamma(alpha)
 
 
-class Eta:
+class Eta(Term):
     """1 / ψ′(α) - α + ½, α = e + 1: falls from 0.108 to 1 / (12 α)."""
 
-    absent = None
-
-    def rows(self, x: Tensor, rest: Tensor) -> tuple[Tensor, ...]:
-        return ()
+    absent: ClassVar[None] = None
 
     def value(self, x: Tensor, *rows: Tensor) -> Tensor:
         return _eta(x + 1)

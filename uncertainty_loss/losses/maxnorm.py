@@ -13,8 +13,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from uncertainty_loss._formula import Formula, evaluate
-from uncertainty_loss._special import binet
+from uncertainty_loss._evaluate import evaluate
+from uncertainty_loss._formula import Formula
+from uncertainty_loss._special import binet, polynomial
 from uncertainty_loss._terms import Term
 from uncertainty_loss.losses._module import LossModule
 from uncertainty_loss.regularizers import InformationTerm
@@ -108,7 +109,7 @@ _LARGEST_PRODUCT = 20
 
 
 @dataclass(frozen=True)
-class WholeErrorNorm:
+class WholeErrorNorm(Formula):
     """(r / S) ((N(r) + Σ_{j≠c} ⟨α_j⟩ / r^p) / N(S))^(1/p), N(x) = ⟨x⟩ / x^p = Π_{i<p} (1 + i / x)."""
 
     p: int
@@ -124,9 +125,28 @@ class WholeErrorNorm:
         total = r + (own + 1)
         # The sum has a constant in place of r, and leaves out what a class without evidence has.
         unit = _unit(rest.detach().amax(1, keepdim=True), classes)
-        without_evidence = (classes - 1.0) * math.factorial(self.p) * unit**self.p
-        parts = (parts + without_evidence) / (r * unit) ** self.p
+        parts = (parts + self._without_evidence(unit, classes)) / (r * unit) ** self.p
         return r / total * ((_whole_excess(r, self.p) + parts) / _whole_excess(total, self.p)) ** (1 / self.p)
+
+    def with_slopes(self, classes: int, own: Tensor, rest: Tensor, *sums: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        # (log ⟨x⟩)' = p H(x), so that the loss F has the slopes -F H(S) by own, F / (p A) by the sum A - N(r), and
+        # F H(r) N(r) / A - F H(S) by r.
+        if classes == 1:
+            return super().with_slopes(classes, own, rest, *sums)
+        (parts,) = sums
+        r = rest + (classes - 1)
+        both = torch.cat([r, r + (own + 1)], 1)
+        unit, inverse_total = (t := both.reciprocal()).chunk(2, 1)
+        excess, slope = polynomial(_EXCESS[self.p], t), polynomial(_EXCESS_SLOPE[self.p], t).mul_(t)
+        (excess_r, excess_total), (slope_r, slope_total) = excess.chunk(2, 1), slope.chunk(2, 1)
+        sum_ = parts + excess_r + self._without_evidence(unit, classes)
+        losses = r * inverse_total * (sum_ / excess_total) ** (1 / self.p)
+        share = losses / sum_
+        by_own = -losses * slope_total / excess_total
+        return losses, (by_own, torch.addcmul(by_own, share, slope_r), share / self.p)
+
+    def _without_evidence(self, unit: Tensor, classes: int) -> Tensor:
+        return (classes - 1.0) * math.factorial(self.p) * unit**self.p
 
 
 def _unit(rest: Tensor, classes: int) -> Tensor:
@@ -143,26 +163,39 @@ def _whole_excess(x: Tensor, p: int) -> Tensor:
 
 
 @dataclass(frozen=True)
-class WholeRising:
+class WholeRising(Term):
     """(⟨e + 1⟩ - p!) · unit^p, for a unit that keeps it small: a polynomial in z = e · unit without negative parts."""
 
     p: int
-    absent: ClassVar[float] = 0.0
 
-    def rows(self, x: Tensor, rest: Tensor) -> tuple[Tensor, ...]:
-        powers = [_unit(rest, x.shape[1])]
+    def rows(self, classes: int, rest: Tensor, total: Tensor) -> tuple[Tensor, ...]:
+        powers = [_unit(rest, classes)]
         for _ in range(self.p - 2):
             powers.append(powers[-1] * powers[0])
         return tuple(powers)
 
     def value(self, x: Tensor, *rows: Tensor) -> Tensor:
         z = x * rows[0]
-        return _homogeneous(_RISING[self.p][1:], z, rows).mul_(z)
+        if self.p == 1:
+            return z
+        first, *others = (power * c for c, power in zip(_RISING[self.p][-2:0:-1], rows, strict=True))
+        total = z + first
+        for coefficient in others:
+            total = torch.addcmul(coefficient, total, z)
+        return total.mul_(z)
 
-    def slope(self, x: Tensor, *rows: Tensor) -> Tensor:
-        z = x * rows[0]
-        slopes = [k * coefficient for k, coefficient in enumerate(_RISING[self.p])][1:]
-        return _homogeneous(slopes, z, rows).mul_(rows[0])
+    def add_slope(self, total: Tensor, grad: Tensor, x: Tensor, *rows: Tensor) -> Tensor:
+        # The gradient multiplies the coefficients, one a row each, rather than what is made of them.
+        z, scale = x * rows[0], grad * rows[0]
+        _, *lower, _ = (k * coefficient for k, coefficient in enumerate(_RISING[self.p]))
+        if self.p == 1:
+            return scale + total
+        coefficients = [power * scale * c for c, power in zip(reversed(lower), rows, strict=True)]
+        coefficients[-1] = coefficients[-1] + total
+        slope = (z * (scale * self.p)).add_(coefficients[0])
+        for coefficient in coefficients[1:]:
+            slope = torch.addcmul(coefficient, slope, z)
+        return slope
 
 
 def _rising_coefficients(p: int) -> list[float]:
@@ -173,22 +206,15 @@ def _rising_coefficients(p: int) -> list[float]:
 
 
 # Of ⟨e + 1⟩ = (e + 1) (e + 2) ⋯ (e + p) as a polynomial in e, constant term first.
-_RISING = {p: _rising_coefficients(p) for p in range(1, _LARGEST_PRODUCT + 1)}
+_RISING = {p: _rising_coefficients(p) for p in range(_LARGEST_PRODUCT + 1)}
 
-
-def _homogeneous(coefficients: list[float], z: Tensor, powers: tuple[Tensor, ...]) -> Tensor:
-    """Σ_k c_k z^k u^(n - k) from n + 1 coefficients and the powers u, u², ..., uⁿ; by Horner's rule, in place."""
-    *lower, leading = coefficients
-    if not lower:
-        return torch.full_like(z, leading)
-    total = torch.add(powers[0] * lower[-1], z, alpha=leading)
-    for coefficient, power in zip(reversed(lower[:-1]), powers[1:], strict=True):
-        total.mul_(z).add_(power, alpha=coefficient)
-    return total
+# Of N(x) and of x N(x) H(x), H(x) = (1 / p) Σ_{i<p} 1 / (x + i), as polynomials in 1 / x, constant term first.
+_EXCESS = {1: (1.0, 0.0)} | {p: (*reversed(_RISING[p - 1]),) for p in range(2, _LARGEST_PRODUCT + 1)}
+_EXCESS_SLOPE = {p: tuple((1 - k / p) * c for k, c in enumerate(_EXCESS[p])) for p in _EXCESS}
 
 
 @dataclass(frozen=True)
-class RealErrorNorm:
+class RealErrorNorm(Formula):
     """(1 + Σ_{j≠c} ⟨α_j⟩ / ⟨r⟩)^(1/p) (⟨r⟩ / ⟨S⟩)^(1/p), by logarithms."""
 
     p: float
@@ -208,14 +234,14 @@ class RealErrorNorm:
 
 
 @dataclass(frozen=True)
-class RealRising:
+class RealRising(Term):
     """⟨e + 1⟩ / ⟨scale⟩, by Stirling's formula with its large parts cancelled."""
 
     p: float
     absent: ClassVar[None] = None
 
-    def rows(self, x: Tensor, rest: Tensor) -> tuple[Tensor, ...]:
-        return (rest + max(x.shape[1] - 1, 1),)
+    def rows(self, classes: int, rest: Tensor, total: Tensor) -> tuple[Tensor, ...]:
+        return (rest + max(classes - 1, 1),)
 
     def value(self, x: Tensor, *rows: Tensor) -> Tensor:
         (scale,) = rows

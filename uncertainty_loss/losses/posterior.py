@@ -11,7 +11,7 @@ import math
 from torch import Tensor
 
 from uncertainty_loss._checks import checked_evidence
-from uncertainty_loss._formula import evaluate
+from uncertainty_loss._evaluate import evaluate
 from uncertainty_loss.losses._module import LossModule
 from uncertainty_loss.losses.evidential import ExpectedCrossEntropy
 from uncertainty_loss.regularizers import EvidenceKL

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from uncertainty_loss._formula import evaluate
+from uncertainty_loss._evaluate import evaluate
+from uncertainty_loss._formula import Formula
 from uncertainty_loss._special import Excess
 from uncertainty_loss._targets import widened
 from uncertainty_loss._terms import Term
@@ -83,7 +84,7 @@ def prior_network_loss(
 
 
 @dataclass(frozen=True)
-class ReverseKL:
+class ReverseKL(Formula):
     """KL(Dir(e + 1) ‖ Dir(1 + β y)) for the candidate y."""
 
     concentration: float

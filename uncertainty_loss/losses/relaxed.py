@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from uncertainty_loss._formula import evaluate
+from uncertainty_loss._evaluate import evaluate
+from uncertainty_loss._formula import Formula
 from uncertainty_loss._terms import Square, Term
 from uncertainty_loss.losses._module import LossModule
 from uncertainty_loss.regularizers import WrongEvidenceKL
@@ -63,7 +64,7 @@ def relaxed_loss(
 
 
 @dataclass(frozen=True)
-class SquaredErrorOfMean:
+class SquaredErrorOfMean(Formula):
     """(1 - p_c)² + Σ_{j≠c} p_j²."""
 
     prior: float

@@ -1,0 +1,88 @@
+"""Derivatives on paper are those of the formula, and none goes missing where they do not serve."""
+
+import pytest
+import torch
+
+import uncertainty_loss as ul
+from uncertainty_loss._formula import Regularized, row_losses
+from uncertainty_loss._terms import sums
+from uncertainty_loss.losses.evidential import ExpectedProbabilityNLL, ExpectedSquaredError
+from uncertainty_loss.losses.maxnorm import RealErrorNorm, WholeErrorNorm
+from uncertainty_loss.regularizers import InformationTerm, WrongEvidenceKL
+
+FORMULAS = [
+    ExpectedSquaredError(),
+    ExpectedProbabilityNLL(),
+    *(WholeErrorNorm(p) for p in (1, 2, 3, 4, 8, 20)),
+    RealErrorNorm(2.5),
+    WrongEvidenceKL(),
+    WrongEvidenceKL(0.25),
+    InformationTerm(),
+    InformationTerm(full_strength=True),
+    Regularized(WholeErrorNorm(4), InformationTerm(), 0.3),
+    Regularized(ExpectedSquaredError(), WrongEvidenceKL(), torch.tensor(0.3)),
+]
+
+
+@pytest.mark.parametrize("formula", FORMULAS, ids=repr)
+@pytest.mark.parametrize("classes", [1, 2, 3, 10])
+@pytest.mark.parametrize("shape", [(), (2, 3)])
+def test_slopes_are_those_of_the_formula(formula, classes, shape):
+    evidence = (4 * torch.randn(20, classes, *shape, dtype=torch.float64)).exp()
+    index = torch.randint(classes, (20, 1, *shape))
+    terms = formula.terms(classes)
+    rows = sums(terms, evidence, index).chunk(2 + len(terms), 1)
+    leaves = [row.clone().requires_grad_() for row in rows]
+    expected = formula(classes, *leaves)
+    gradients = torch.autograd.grad(expected.sum(), leaves, materialize_grads=True)
+    with torch.no_grad():
+        losses, slopes = formula.with_slopes(classes, *rows)
+    torch.testing.assert_close(losses, expected.detach(), rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(slopes, gradients, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("formula", FORMULAS, ids=repr)
+def test_first_derivatives_for_a_second_one_are_the_same(formula):
+    evidence = (2 * torch.randn(6, 5, dtype=torch.float64)).exp().requires_grad_()
+    index = torch.randint(5, (6, 1))
+    losses = row_losses(formula, evidence, index)
+    weights = torch.rand(6, dtype=torch.float64)
+    (plain,) = torch.autograd.grad(losses, evidence, weights, retain_graph=True)
+    (again,) = torch.autograd.grad(losses, evidence, weights, create_graph=True)
+    torch.testing.assert_close(again.detach(), plain)
+    assert again.grad_fn is not None
+
+
+def test_many_gradients_in_one_go(monkeypatch):
+    monkeypatch.setattr("uncertainty_loss._terms._BLOCK", 8)
+    evidence, target = torch.rand(6, 5, dtype=torch.float64, requires_grad=True), torch.randint(5, (6,))
+    for loss in (ul.maxnorm_loss, ul.evidential_loss):
+        losses = loss(evidence, target, 0.1, reduction="none")
+        one_by_one = torch.stack([torch.autograd.grad(row, evidence, retain_graph=True)[0] for row in losses])
+        unit = torch.eye(6, dtype=torch.float64)
+        (together,) = torch.autograd.grad(losses, evidence, unit, is_grads_batched=True)
+        torch.testing.assert_close(together, one_by_one)
+
+
+def test_a_factor_that_is_learned_has_a_gradient():
+    evidence, target = torch.rand(6, 5, requires_grad=True), torch.randint(5, (6,))
+    factor = torch.tensor(0.2, requires_grad=True)
+    ul.maxnorm_loss(evidence, target, factor).backward()
+    torch.testing.assert_close(factor.grad, ul.dirichlet_fisher_regularizer(evidence, target).detach())
+    by_func = torch.func.grad(lambda f: ul.maxnorm_loss(evidence.detach(), target, f))(factor.detach())
+    torch.testing.assert_close(by_func, factor.grad)
+
+
+def test_a_factor_may_change_between_the_passes():
+    evidence, target = torch.rand(6, 5, requires_grad=True), torch.randint(5, (6,))
+    (expected,) = torch.autograd.grad(ul.evidential_loss(evidence, target, 0.2), evidence)
+    factor = torch.tensor(0.2)
+    loss = ul.evidential_loss(evidence, target, factor)
+    factor.fill_(9.0)
+    torch.testing.assert_close(torch.autograd.grad(loss, evidence)[0], expected)
+
+
+def test_plain_evidence_inside_a_transform():
+    evidence, target = torch.rand(6, 5, requires_grad=True), torch.randint(5, (6,))
+    scaled = torch.func.vmap(lambda scale: scale * ul.maxnorm_loss(evidence, target, 0.1))(torch.ones(3))
+    torch.testing.assert_close(scaled, ul.maxnorm_loss(evidence, target, 0.1).expand(3))
