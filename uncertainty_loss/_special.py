@@ -293,7 +293,7 @@ class Excess(Term):
         if self.prior == self.base == 1:
             return _unit_excess(x)
         base = self.base
-        gain, a = x + (self.prior - base), x + self.prior
+        gain, a = x if self.prior == base else x + (self.prior - base), x + self.prior
         logarithm = _log_ratio(x, a, self.prior, base)
         if self.prior < 1:
             # One step of the recurrence of Γ: the series below want an argument of at least 1.
@@ -344,7 +344,7 @@ def _unit_excess(evidence: Tensor) -> Tensor:
     t = (evidence + 1).reciprocal_()
     value = polynomial(_UNIT[evidence.dtype], t)
     s = t.mul_(evidence)
-    value.mul_(s).sub_(0.5).mul_(s)
+    value = torch.addcmul(value.new_full((), -0.5), value, s).mul_(s)
     return value.add_(torch.log1p(evidence), alpha=-0.5)
 
 
