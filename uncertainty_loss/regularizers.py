@@ -203,9 +203,9 @@ class Information(Term):
         s = t.mul_(x)
         return value.mul_(s).mul_(s)
 
-    def slope(self, x: Tensor, *rows: Tensor) -> Tensor:
+    def add_slope(self, total: Tensor, grad: Tensor, x: Tensor, *rows: Tensor) -> Tensor:
         # Other slopes of the row are of order 1, unless there are two classes: nothing small is left that matters.
-        return information_slope(x, -2 * rows[0]).mul_(x)
+        return torch.addcmul(total, information_slope(x, -2 * rows[0]) * grad, x)
 
 
 class HalfSquaredShare(Term):
