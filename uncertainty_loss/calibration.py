@@ -27,6 +27,8 @@ def fit_temperature(log_probability_at: Callable[[float], Tensor], labels: Tenso
         log_probability_at: From a temperature to log-probabilities of the validation samples, shape (N, K). With
             logits z: `lambda t: (z / t).log_softmax(1)`; with evidence exp(z) and prior 1:
             `lambda t: expected_probability(1 + (z / t).exp()).log()`. Double precision is advisable.
+            To fit the confidence alone, whatever the other classes get: the columns "wrong" and "right", with
+            labels 0 and 1 (arXiv 2411.02988).
         labels: Class indices, shape (N,).
 
     Returns:

@@ -35,16 +35,30 @@ class Head:
         return evidence / evidence.sum(1, keepdim=True)
 
     def calibrated(self, features: Tensor, labels: Tensor, expected: Callable[[Head], Tensor]) -> Head:
-        """This head with the temperature that suits labelled validation features (N, D) best.
+        """This head with the temperature that makes its confidence on labelled validation features (N, D) likeliest.
 
-        `expected` gives the probabilities (N, K) that are to fit, from a head with another temperature.
+        `expected` gives the probabilities (N, K) that are to fit, from a head with another temperature. What has to
+        come true is the confidence: that the prediction is right, as often as it says. The likelihood of the labels
+        would also weigh how the rest is shared among the other classes, and where a loss shares it badly (max-norm is
+        no proper scoring rule) no temperature suits both (the reduction of arXiv 2411.02988).
         """
+        import torch
+
         import uncertainty_loss as ul
 
-        if bool((self.linear(features).argmax(1) == labels).all()):
+        predicted = self.linear(features).argmax(1)
+        right = predicted == labels
+        if bool(right.all()):
             return self  # nothing was wrong: how much confidence would be too much cannot be seen
-        temperature = ul.fit_temperature(lambda t: expected(replace(self, temperature=t)).log(), labels)
-        return replace(self, temperature=temperature)
+
+        def wrong_or_right(temperature: float) -> Tensor:
+            p = expected(replace(self, temperature=temperature))
+            confidence = p.gather(1, predicted[:, None])
+            # 1 - confidence would have lost the digits that count.
+            doubt = p.scatter(1, predicted[:, None], 0.0).sum(1, keepdim=True)
+            return torch.cat([doubt, confidence], 1).log()
+
+        return replace(self, temperature=ul.fit_temperature(wrong_or_right, right.long()))
 
     def _evidence_of(self, outputs: Tensor) -> Tensor:
         import uncertainty_loss as ul

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import optimize, special
+from sklearn.metrics import log_loss
 
 import uncertainty_loss as ul
 from ulcli.model.head import Head
@@ -57,13 +58,13 @@ def of_alpha(x):
 
 @pytest.mark.parametrize("prior", [1.0, 0.1])
 @pytest.mark.parametrize("sharpness", [0.5, 1.0, 2.5])
-def test_the_temperature_maximises_the_likelihood(prior, sharpness):
+def test_the_temperature_maximises_the_likelihood_of_the_confidence(prior, sharpness):
     x, y = problem(sharpness=sharpness)
-    outputs, labels = x.double().numpy(), y.numpy()
+    outputs, right = x.double().numpy(), (x.argmax(1) == y).numpy()
 
     def nll(log_temperature):
         alpha = np.exp(np.clip(outputs / np.exp(log_temperature), -10, 10)) + prior
-        return -np.mean(np.log(alpha / alpha.sum(1, keepdims=True))[np.arange(len(labels)), labels])
+        return log_loss(right, alpha.max(1) / alpha.sum(1))
 
     best = optimize.minimize_scalar(nll, bounds=(np.log(1 / 16), np.log(16)), method="bounded", options={"xatol": 1e-8})
     scan = min(map(nll, np.linspace(np.log(1 / 16), np.log(16), 2000)))
@@ -71,6 +72,22 @@ def test_the_temperature_maximises_the_likelihood(prior, sharpness):
     assert nll(np.log(head.temperature)) <= min(best.fun, scan) + 1e-8
     if best.fun <= scan:
         assert head.temperature == pytest.approx(np.exp(best.x), rel=1e-3)
+
+
+def test_the_confidence_comes_true_even_where_the_other_classes_are_wrong():
+    # Confidence 1 / (1 + e^(-1/T) + e^(-8/T)); all errors are in the class that seems out of the question.
+    x = torch.tensor([[3.0, 2.0, -5.0]]).repeat(100, 1)
+    y = torch.tensor([0] * 80 + [2] * 20)
+    head = identity_head(1.0, classes=3).calibrated(x, y, lambda head: head.shares(x))
+    exact = optimize.brentq(lambda t: 1 / (1 + np.exp(-1 / t) + np.exp(-8 / t)) - 0.8, 0.1, 16)
+    assert head.temperature == pytest.approx(exact, rel=1e-3)
+
+
+def test_confidence_that_rounds_to_one():
+    # Beyond 1 - 2^-53; only the sum of the other shares still tells how much doubt there is.
+    x = torch.tensor([[80.0, 0.0, 0.0], [0.0, 80.0, 0.0]])
+    head = identity_head(1.0, classes=3).calibrated(x, torch.tensor([0, 0]), lambda head: head.shares(x))
+    assert head.temperature == pytest.approx(16, rel=1e-2)  # half of them are wrong: as little confidence as allowed
 
 
 def test_calibration_keeps_the_classes():
