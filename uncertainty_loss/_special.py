@@ -126,7 +126,10 @@ _INFORMATION = {
 
 
 def polynomial(coefficients: tuple[float, ...], t: Tensor, constant: Tensor | None = None) -> Tensor:
-    """Σ_k c_k t^k by Horner's rule; with a constant, a tensor that broadcasts, t Σ_k c_k t^k + constant."""
+    """Σ_k c_k t^k by Horner's rule; with a constant, a tensor that broadcasts, t Σ_k c_k t^k + constant.
+
+    Not differentiable.
+    """
     if not can_look(t):
         total = (t * coefficients[-1]).add_(coefficients[-2])
         for coefficient in coefficients[-3::-1]:
@@ -145,9 +148,9 @@ def _constants(values: tuple[float, ...], dtype: torch.dtype) -> tuple[Tensor, .
     return torch.tensor(values, dtype=dtype).unbind()
 
 
-def binet_series(t: Tensor, order: int, factor: float = 1.0) -> Tensor:
-    """factor · R_n(t), where μ⁽ⁿ⁾(a) = (-1)ⁿ tⁿ⁺¹ R_n(t), t = 1 / a; not differentiable."""
-    return polynomial(_scaled(_REMAINDER[t.dtype][order], factor), t)
+def binet_series(t: Tensor, order: int, factor: float = 1.0, constant: Tensor | None = None) -> Tensor:
+    """factor · R_n(t), where μ⁽ⁿ⁾(a) = (-1)ⁿ tⁿ⁺¹ R_n(t), t = 1 / a; with a constant as `polynomial` has it."""
+    return polynomial(_scaled(_REMAINDER[t.dtype][order], factor), t, constant)
 
 
 @cache

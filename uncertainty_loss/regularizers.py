@@ -13,7 +13,7 @@ from torch import Tensor
 from uncertainty_loss._evaluate import evaluate
 from uncertainty_loss._formula import Formula
 from uncertainty_loss._special import Excess, binet, binet_series, information_slope, tetragamma
-from uncertainty_loss._terms import Square, Term, two_part_total
+from uncertainty_loss._terms import Square, Term, times, two_part_total
 
 
 def uniform_dirichlet_kl(
@@ -199,13 +199,13 @@ class Information(Term):
         a = x + 1
         t = a.reciprocal()
         value = (high - x).add_(low).mul_(a.mul_(half_elementary).add_(quarter_w))
-        value.add_(binet_series(t, 2, 0.5).mul_(t))
+        value = binet_series(t, 2, 0.5, value)
         s = t.mul_(x)
         return value.mul_(s).mul_(s)
 
     def add_slope(self, total: Tensor, grad: Tensor, x: Tensor, *rows: Tensor) -> Tensor:
         # Other slopes of the row are of order 1, unless there are two classes: nothing small is left that matters.
-        return torch.addcmul(total, information_slope(x, -2 * rows[0]) * grad, x)
+        return torch.addcmul(total, times(information_slope(x, -2 * rows[0]), grad), x)
 
 
 class HalfSquaredShare(Term):
