@@ -71,7 +71,7 @@ class Regularized(Formula):
 
     @property
     def learned(self) -> bool:
-        return isinstance(self.factor, Tensor) and (self.factor.requires_grad or not can_look(self.factor))
+        return isinstance(self.factor, Tensor)
 
     def _divided(self, classes: int, sums: tuple[Tensor, ...]) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
         length = len(self.formula.terms(classes))

@@ -20,7 +20,7 @@ FORMULAS = [
     InformationTerm(),
     InformationTerm(full_strength=True),
     Regularized(WholeErrorNorm(4), InformationTerm(), 0.3),
-    Regularized(ExpectedSquaredError(), WrongEvidenceKL(), torch.tensor(0.3)),
+    Regularized(ExpectedSquaredError(), WrongEvidenceKL(), 0.3),
 ]
 
 
@@ -73,13 +73,23 @@ def test_a_factor_that_is_learned_has_a_gradient():
     torch.testing.assert_close(by_func, factor.grad)
 
 
-def test_a_factor_may_change_between_the_passes():
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_a_factor_may_change_between_the_passes(create_graph):
     evidence, target = torch.rand(6, 5, requires_grad=True), torch.randint(5, (6,))
     (expected,) = torch.autograd.grad(ul.evidential_loss(evidence, target, 0.2), evidence)
     factor = torch.tensor(0.2)
     loss = ul.evidential_loss(evidence, target, factor)
     factor.fill_(9.0)
-    torch.testing.assert_close(torch.autograd.grad(loss, evidence)[0], expected)
+    (gradient,) = torch.autograd.grad(loss, evidence, create_graph=create_graph)
+    torch.testing.assert_close(gradient, expected)
+
+
+def test_a_factor_is_one_number():
+    evidence, target = torch.rand(6, 5), torch.randint(5, (6,))
+    expected = ul.evidential_loss(evidence, target, 0.2)
+    torch.testing.assert_close(ul.evidential_loss(evidence, target, torch.tensor([0.2])), expected)
+    with pytest.raises(ValueError, match=r"reg_factor must be one number, got a tensor of shape \(6,\)"):
+        ul.evidential_loss(evidence, target, torch.rand(6))
 
 
 def test_plain_evidence_inside_a_transform():
