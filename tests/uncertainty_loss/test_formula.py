@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.utils.checkpoint import checkpoint
 
 import uncertainty_loss as ul
 from uncertainty_loss._formula import Regularized, row_losses
@@ -90,6 +91,41 @@ def test_a_factor_is_one_number():
     torch.testing.assert_close(ul.evidential_loss(evidence, target, torch.tensor([0.2])), expected)
     with pytest.raises(ValueError, match=r"reg_factor must be one number, got a tensor of shape \(6,\)"):
         ul.evidential_loss(evidence, target, torch.rand(6))
+
+
+@pytest.mark.parametrize("loss", [ul.evidential_loss, ul.dirichlet_fisher_regularizer])
+@pytest.mark.parametrize("classes", [2, 5])
+def test_losses_of_rows_may_be_written_into(loss, classes):
+    evidence, target = torch.rand(6, classes, requires_grad=True), torch.randint(classes, (6,))
+    losses = loss(evidence, target, reduction="none")
+    (expected,) = torch.autograd.grad(3 * losses[1:].sum(), evidence)
+    losses = loss(evidence, target, reduction="none")
+    losses *= 3
+    losses[0] = 0
+    torch.testing.assert_close(torch.autograd.grad(losses.sum(), evidence)[0], expected)
+
+
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_hooks_of_the_evidence_run_once(create_graph):
+    evidence, target = torch.rand(6, 5, requires_grad=True), torch.randint(5, (6,))
+    (expected,) = torch.autograd.grad(ul.evidential_loss(evidence, target), evidence)
+    evidence.register_hook(lambda gradient: 2 * gradient)
+    loss = ul.evidential_loss(evidence, target)
+    (doubled,) = torch.autograd.grad(loss, evidence, create_graph=create_graph)
+    torch.testing.assert_close(doubled, 2 * expected)
+
+
+@pytest.mark.parametrize("name", ul.loss_names())
+def test_a_checkpoint_runs_its_region_twice(name):
+    runs = []
+
+    def region(outputs):
+        runs.append(outputs)
+        return ul.get_loss(name).function(outputs.exp(), target, 0.1)
+
+    outputs, target = torch.rand(6, 5, requires_grad=True), torch.randint(5, (6,))
+    checkpoint(region, outputs, use_reentrant=False).backward()
+    assert len(runs) == 2
 
 
 def test_plain_evidence_inside_a_transform():
