@@ -70,6 +70,19 @@ def checked_evidence(evidence: Tensor) -> Tensor:
     return evidence.clamp(max=_LARGEST)
 
 
+def checked_factor(factor: float | Tensor) -> float | Tensor:
+    """The weight of a regulariser, as a number where that is all it is: a tensor may change before the backward pass.
+
+    Raises:
+        ValueError: A tensor of more than one number.
+    """
+    if not isinstance(factor, Tensor):
+        return factor
+    if factor.numel() != 1:
+        raise ValueError(f"reg_factor must be one number, got a tensor of shape {tuple(factor.shape)}")
+    return factor if factor.requires_grad or not can_look(factor) else factor.item()
+
+
 def can_look(x: Tensor) -> bool:
     """Whether x is a plain tensor on the CPU, outside of any tracing: reading its values costs next to nothing."""
     return (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from uncertainty_loss._checks import checked_factor
 from uncertainty_loss._formula import Formula, Regularized
 from uncertainty_loss._targets import split_by_target
 
@@ -21,6 +22,7 @@ def evaluate(
 ) -> Tensor:
     """formula + reg_factor · regularizer, reduced; a factor that is the number 0 costs nothing."""
     split = split_by_target(evidence, target, reduction, weight, ignore_index, label_smoothing)
-    if regularizer is not None and (isinstance(reg_factor, Tensor) or reg_factor != 0):
-        formula = Regularized(formula, regularizer, reg_factor)
+    factor = checked_factor(reg_factor)
+    if regularizer is not None and (isinstance(factor, Tensor) or factor != 0):
+        formula = Regularized(formula, regularizer, factor)
     return split.reduce(split.losses(formula), reduction)

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
 
 from uncertainty_loss._checks import can_look
 from uncertainty_loss._terms import Term, pull_back, sums
@@ -35,7 +36,8 @@ class Formula:
         steps take longer than all of its classes.
         """
         inputs = [x.detach().requires_grad_() for x in (own, rest, *sums)]
-        with torch.enable_grad():
+        # Hooks of the caller, such as those of a checkpoint, are for what waits for his backward pass.
+        with torch.enable_grad(), saved_tensors_hooks(_itself, _itself):
             losses = self(classes, *inputs)
         slopes = torch.autograd.grad(losses, inputs, torch.ones_like(losses), materialize_grads=True)
         return losses.detach(), slopes
@@ -44,6 +46,10 @@ class Formula:
     def learned(self) -> bool:
         """Whether it has parameters that may want a gradient of their own."""
         return False
+
+
+def _itself(x: Tensor) -> Tensor:
+    return x
 
 
 @dataclass(frozen=True)
@@ -71,7 +77,7 @@ class Regularized(Formula):
 
     @property
     def learned(self) -> bool:
-        return isinstance(self.factor, Tensor) and (self.factor.requires_grad or not can_look(self.factor))
+        return isinstance(self.factor, Tensor)
 
     def _divided(self, classes: int, sums: tuple[Tensor, ...]) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
         length = len(self.formula.terms(classes))
@@ -80,7 +86,7 @@ class Regularized(Formula):
 
 def row_losses(formula: Formula, evidence: Tensor, index: Tensor) -> Tensor:
     """The formula for the candidates at index, (N, ...), from evidence (N, C, ...) and index (N, 1, ...)."""
-    if can_look(evidence) and torch.is_grad_enabled() and not formula.learned:
+    if evidence.requires_grad and torch.is_grad_enabled() and can_look(evidence) and not formula.learned:
         losses: Tensor = _RowLosses.apply(formula, evidence, index)
         return losses
     return _automatic(formula, evidence, index)
@@ -88,7 +94,13 @@ def row_losses(formula: Formula, evidence: Tensor, index: Tensor) -> Tensor:
 
 def _automatic(formula: Formula, evidence: Tensor, index: Tensor) -> Tensor:
     terms = formula.terms(evidence.shape[1])
-    return formula(evidence.shape[1], *sums(terms, evidence, index).chunk(2 + len(terms), 1)).squeeze(1)
+    losses = formula(evidence.shape[1], *sums(terms, evidence, index).chunk(2 + len(terms), 1))
+    return _without_candidates(losses)
+
+
+def _without_candidates(losses: Tensor) -> Tensor:
+    """(N, ...) from (N, 1, ...); not a view of what has been computed, for a caller to write into it."""
+    return losses.squeeze(1).clone()
 
 
 class _RowLosses(torch.autograd.Function):
@@ -97,19 +109,18 @@ class _RowLosses(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, formula: Formula, evidence: Tensor, index: Tensor) -> Tensor:
         ctx.formula = formula
-        if not ctx.needs_input_grad[1]:
-            return _automatic(formula, evidence, index)
         terms = formula.terms(evidence.shape[1])
         own, rest, *totals = sums(terms, evidence, index).chunk(2 + len(terms), 1)
         losses, slopes = formula.with_slopes(evidence.shape[1], own, rest, *totals)
         ctx.save_for_backward(evidence, index, rest, torch.cat(slopes, 1))
-        return losses.squeeze(1)
+        return _without_candidates(losses)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, None]:
         evidence, index, rest, slopes = ctx.saved_tensors
         if torch.is_grad_enabled():
-            # Somebody will differentiate this once more.
+            # Somebody will differentiate this once more. By another name: hooks of the evidence wait for the result.
+            evidence = evidence.view_as(evidence)
             losses = _automatic(ctx.formula, evidence, index)
             return None, *torch.autograd.grad(losses, evidence, grad, create_graph=True), None
         terms = ctx.formula.terms(evidence.shape[1])

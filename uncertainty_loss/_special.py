@@ -145,7 +145,7 @@ def polynomial(coefficients: tuple[float, ...], t: Tensor, constant: Tensor | No
 
 @cache
 def _constants(values: tuple[float, ...], dtype: torch.dtype) -> tuple[Tensor, ...]:
-    return torch.tensor(values, dtype=dtype).unbind()
+    return torch.tensor(values, dtype=dtype, device="cpu").unbind()
 
 
 def binet_series(t: Tensor, order: int, factor: float = 1.0, constant: Tensor | None = None) -> Tensor:
@@ -339,7 +339,7 @@ def _binet_at(base: float, like: Tensor) -> float | Tensor:
 @cache
 def _binet_number(base: float, dtype: torch.dtype) -> float:
     with torch.no_grad():
-        return binet(torch.tensor(base, dtype=dtype)).item()
+        return binet(torch.tensor(base, dtype=dtype, device="cpu")).item()
 
 
 def _unit_excess(evidence: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.utils.checkpoint import checkpoint
 
 import uncertainty_loss as ul
 from uncertainty_loss._formula import Regularized, row_losses
@@ -20,7 +21,7 @@ FORMULAS = [
     InformationTerm(),
     InformationTerm(full_strength=True),
     Regularized(WholeErrorNorm(4), InformationTerm(), 0.3),
-    Regularized(ExpectedSquaredError(), WrongEvidenceKL(), torch.tensor(0.3)),
+    Regularized(ExpectedSquaredError(), WrongEvidenceKL(), 0.3),
 ]
 
 
@@ -73,13 +74,58 @@ def test_a_factor_that_is_learned_has_a_gradient():
     torch.testing.assert_close(by_func, factor.grad)
 
 
-def test_a_factor_may_change_between_the_passes():
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_a_factor_may_change_between_the_passes(create_graph):
     evidence, target = torch.rand(6, 5, requires_grad=True), torch.randint(5, (6,))
     (expected,) = torch.autograd.grad(ul.evidential_loss(evidence, target, 0.2), evidence)
     factor = torch.tensor(0.2)
     loss = ul.evidential_loss(evidence, target, factor)
     factor.fill_(9.0)
-    torch.testing.assert_close(torch.autograd.grad(loss, evidence)[0], expected)
+    (gradient,) = torch.autograd.grad(loss, evidence, create_graph=create_graph)
+    torch.testing.assert_close(gradient, expected)
+
+
+def test_a_factor_is_one_number():
+    evidence, target = torch.rand(6, 5), torch.randint(5, (6,))
+    expected = ul.evidential_loss(evidence, target, 0.2)
+    torch.testing.assert_close(ul.evidential_loss(evidence, target, torch.tensor([0.2])), expected)
+    with pytest.raises(ValueError, match=r"reg_factor must be one number, got a tensor of shape \(6,\)"):
+        ul.evidential_loss(evidence, target, torch.rand(6))
+
+
+@pytest.mark.parametrize("loss", [ul.evidential_loss, ul.dirichlet_fisher_regularizer])
+@pytest.mark.parametrize("classes", [2, 5])
+def test_losses_of_rows_may_be_written_into(loss, classes):
+    evidence, target = torch.rand(6, classes, requires_grad=True), torch.randint(classes, (6,))
+    losses = loss(evidence, target, reduction="none")
+    (expected,) = torch.autograd.grad(3 * losses[1:].sum(), evidence)
+    losses = loss(evidence, target, reduction="none")
+    losses *= 3
+    losses[0] = 0
+    torch.testing.assert_close(torch.autograd.grad(losses.sum(), evidence)[0], expected)
+
+
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_hooks_of_the_evidence_run_once(create_graph):
+    evidence, target = torch.rand(6, 5, requires_grad=True), torch.randint(5, (6,))
+    (expected,) = torch.autograd.grad(ul.evidential_loss(evidence, target), evidence)
+    evidence.register_hook(lambda gradient: 2 * gradient)
+    loss = ul.evidential_loss(evidence, target)
+    (doubled,) = torch.autograd.grad(loss, evidence, create_graph=create_graph)
+    torch.testing.assert_close(doubled, 2 * expected)
+
+
+@pytest.mark.parametrize("name", ul.loss_names())
+def test_a_checkpoint_runs_its_region_twice(name):
+    runs = []
+
+    def region(outputs):
+        runs.append(outputs)
+        return ul.get_loss(name).function(outputs.exp(), target, 0.1)
+
+    outputs, target = torch.rand(6, 5, requires_grad=True), torch.randint(5, (6,))
+    checkpoint(region, outputs, use_reentrant=False).backward()
+    assert len(runs) == 2
 
 
 def test_plain_evidence_inside_a_transform():

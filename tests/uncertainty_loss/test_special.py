@@ -6,8 +6,11 @@ import mpmath
 import pytest
 import torch
 
+import uncertainty_loss as ul
 from uncertainty_loss._special import (
     Excess,
+    _binet_number,
+    _constants,
     binet,
     digamma_difference,
     information_slope,
@@ -131,3 +134,12 @@ def test_excess_is_zero_without_evidence():
             zero = torch.zeros(1, dtype=dtype)
             assert Excess(classes, classes)(zero, zero) == 0
     assert math.isfinite(Excess()(torch.tensor(1e12), torch.tensor(1.0)))
+
+
+def test_constants_live_where_the_evidence_does():
+    evidence, target = torch.rand(4, 3), torch.randint(3, (4,))
+    expected = ul.prior_network_loss(evidence, target)
+    for cached in (_constants, _binet_number):
+        cached.cache_clear()
+    with torch.device("meta"):
+        torch.testing.assert_close(ul.prior_network_loss(evidence, target), expected)
