@@ -251,8 +251,8 @@ def in_blocks(function: Callable[..., Tensor], x: Tensor, *rows: Tensor) -> Tens
     # Along the first dimension that has a length; what is still too large is cut again.
     dim = dims[0]
     step = max(1, _BLOCK * x.shape[dim] // x.numel())
-    # Blocks that do not start with a cache line are slow.
-    step = step // 16 * 16 or step
+    if step > 64:
+        step -= step % 16  # blocks that do not start with a cache line are slow
     result: Tensor | None = None
     for start in range(0, x.shape[dim], step):
         length = min(step, x.shape[dim] - start)
