@@ -15,7 +15,8 @@ from torch import Tensor
 
 from uncertainty_loss._checks import can_look
 
-# Elements that go through together: several temporaries of this size fit into a core's cache.
+# Elements that go through together: several temporaries of this size fit into a processor's cache, and what a block
+# costs beside them (a hundred small operations) is little.
 _BLOCK = 1 << 18
 
 _P = ParamSpec("_P")
