@@ -53,9 +53,7 @@ def checked_evidence(evidence: Tensor) -> Tensor:
         TypeError: Not a floating-point tensor.
         ValueError: An entry is negative.
     """
-    check_tensor("evidence", evidence)
-    if not evidence.is_floating_point():
-        raise TypeError(f"evidence must be a floating-point tensor, got {evidence.dtype}")
+    check_floating("evidence", evidence)
     if evidence.dtype not in (torch.float32, torch.float64):
         evidence = evidence.float()
     if _enabled and can_look(evidence) and evidence.numel():
@@ -103,12 +101,7 @@ def check_target(evidence: Tensor, target: Tensor, weight: Tensor | None, label_
     """
     check_tensor("evidence", evidence)
     check_tensor("target", target)
-    if evidence.ndim == 0:
-        raise ValueError("evidence must have a class dimension: (C), (N, C) or (N, C, d1, ...), got a scalar")
-    class_dim = 0 if evidence.ndim == 1 else 1
-    shape = tuple(evidence.shape)
-    if shape[class_dim] == 0:
-        raise ValueError(f"evidence must have at least one class in dimension {class_dim}, got {shape}")
+    class_dim, shape = class_dimension("evidence", evidence), tuple(evidence.shape)
     if weight is not None and tuple(weight.shape) != (shape[class_dim],):
         raise ValueError(f"weight must have shape ({shape[class_dim]},), one a class, got {tuple(weight.shape)}")
     if not 0 <= label_smoothing <= 1:
@@ -153,6 +146,27 @@ def check_tensor(name: str, value: object) -> None:
     """Raises TypeError for lists, arrays and other things that are no tensors."""
     if not isinstance(value, Tensor):
         raise TypeError(f"{name} must be a tensor, got {type(value).__name__}")
+
+
+def check_floating(name: str, value: Tensor) -> None:
+    """Raises TypeError for what is no tensor, and for other numbers than floating-point ones."""
+    check_tensor(name, value)
+    if not value.is_floating_point():
+        raise TypeError(f"{name} must be a floating-point tensor, got {value.dtype}")
+
+
+def class_dimension(name: str, x: Tensor) -> int:
+    """Which dimension holds the classes: 0 of (C), 1 of (N, C) and (N, C, d1, ...).
+
+    Raises:
+        ValueError: There is none, or no class in it.
+    """
+    if x.ndim == 0:
+        raise ValueError(f"{name} must have a class dimension: (C), (N, C) or (N, C, d1, ...), got a scalar")
+    dim = min(1, x.ndim - 1)
+    if x.shape[dim] == 0:
+        raise ValueError(f"{name} must have at least one class in dimension {dim}, got {tuple(x.shape)}")
+    return dim
 
 
 def check_reduction(reduction: str | None) -> None:

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from uncertainty_loss._checks import check_tensor, checked_evidence
+from uncertainty_loss._checks import check_floating, checked_evidence, class_dimension
 from uncertainty_loss._expansions import digamma, digamma_excess, digamma_rise, entropy_kernel
 from uncertainty_loss._targets import widened
 
@@ -479,14 +479,8 @@ def cross_entropy_uncertainty(logits: Tensor) -> Tensor:
 
 def _checked(name: str, x: Tensor) -> tuple[Tensor, int]:
     """The tensor, in single precision at least, and its class dimension."""
-    check_tensor(name, x)
-    if not x.is_floating_point():
-        raise TypeError(f"{name} must be a floating-point tensor, got {x.dtype}")
-    if x.dim() == 0:
-        raise ValueError(f"{name} must have a class dimension: (C), (N, C) or (N, C, d1, ...), got a scalar")
-    dim = min(1, x.dim() - 1)
-    if x.shape[dim] == 0:
-        raise ValueError(f"{name} must have at least one class in dimension {dim}, got {tuple(x.shape)}")
+    check_floating(name, x)
+    dim = class_dimension(name, x)
     return (x if x.dtype == torch.float64 else x.float()), dim
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from uncertainty_loss._checks import class_dimension
 from uncertainty_loss._evaluate import evaluate
 from uncertainty_loss._formula import Formula
 from uncertainty_loss._special import Excess
@@ -71,7 +72,7 @@ def prior_network_loss(
     if ood_evidence is None:
         return loss
     class_dim = 0 if ood_evidence.ndim == 1 else 1
-    classes = evidence.shape[0 if evidence.ndim == 1 else 1]
+    classes = evidence.shape[class_dimension("evidence", evidence)]
     if ood_evidence.ndim == 0 or ood_evidence.shape[class_dim] != classes:
         raise ValueError(
             f"ood_evidence must have {classes} classes, as evidence has, in dimension {class_dim}, "
