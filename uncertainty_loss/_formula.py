@@ -93,9 +93,13 @@ def row_losses(formula: Formula, evidence: Tensor, index: Tensor) -> Tensor:
 
 
 def _automatic(formula: Formula, evidence: Tensor, index: Tensor) -> Tensor:
+    return _without_candidates(formula(evidence.shape[1], *_parts(formula, evidence, index)))
+
+
+def _parts(formula: Formula, evidence: Tensor, index: Tensor) -> tuple[Tensor, ...]:
+    """What the formula takes, (N, 1, ...) each."""
     terms = formula.terms(evidence.shape[1])
-    losses = formula(evidence.shape[1], *sums(terms, evidence, index).chunk(2 + len(terms), 1))
-    return _without_candidates(losses)
+    return sums(terms, evidence, index).chunk(2 + len(terms), 1)
 
 
 def _without_candidates(losses: Tensor) -> Tensor:
@@ -109,8 +113,7 @@ class _RowLosses(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, formula: Formula, evidence: Tensor, index: Tensor) -> Tensor:
         ctx.formula = formula
-        terms = formula.terms(evidence.shape[1])
-        own, rest, *totals = sums(terms, evidence, index).chunk(2 + len(terms), 1)
+        own, rest, *totals = _parts(formula, evidence, index)
         losses, slopes = formula.with_slopes(evidence.shape[1], own, rest, *totals)
         ctx.save_for_backward(evidence, index, rest, torch.cat(slopes, 1))
         return _without_candidates(losses)
