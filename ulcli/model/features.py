@@ -90,7 +90,7 @@ class Extractor:
                     activations = self.backbone(batch.images.to(self.device))
                     finite = activations.finite
                     kept = [index for index, fine in zip(batch.readable, finite.tolist(), strict=True) if fine]
-                    wrong |= {index: NOT_FINITE for index in batch.readable if index not in kept}
+                    wrong |= dict.fromkeys(set(batch.readable).difference(kept), NOT_FINITE)
                     values.append(activations.features[finite])
                     if for_density:
                         assert images.labels is not None
