@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from uncertainty_loss._checks import class_dimension
+from uncertainty_loss._checks import checked_factor, class_dimension
 from uncertainty_loss._evaluate import evaluate
 from uncertainty_loss._formula import Formula
 from uncertainty_loss._special import Excess
@@ -81,7 +81,7 @@ def prior_network_loss(
     # The divergence has no true class: any will do.
     anything = torch.zeros_like(ood_evidence.select(class_dim, 0), dtype=torch.long)
     of_batch = "sum" if reduction == "sum" else "mean"
-    return loss + reg_factor * evaluate(EvidenceKL(), ood_evidence, anything, of_batch, None, -100, 0.0)
+    return loss + checked_factor(reg_factor) * evaluate(EvidenceKL(), ood_evidence, anything, of_batch, None, -100, 0.0)
 
 
 @dataclass(frozen=True)

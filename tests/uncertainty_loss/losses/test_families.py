@@ -86,6 +86,11 @@ def test_prior_network_with_strange_inputs(reduction):
     torch.testing.assert_close(single, ul.prior_network_loss(EVIDENCE, TARGET, reduction="sum") + 0.3 * flat[0])
 
 
+def test_prior_network_weighs_strange_inputs_with_one_number():
+    with pytest.raises(ValueError, match=r"reg_factor must be one number, got a tensor of shape \(4,\)"):
+        ul.prior_network_loss(EVIDENCE, TARGET, torch.rand(4), ood_evidence=torch.rand(5, 3))
+
+
 @pytest.mark.parametrize("shape", [(), (4,), (5, 4), (5, 4, 3)])
 def test_strange_inputs_have_the_same_classes(shape):
     with pytest.raises(ValueError, match=r"ood_evidence must have 3 classes, as evidence has, in dimension \d, got \("):
