@@ -140,6 +140,7 @@ class TestTrain:
         assert result["after"]["accuracy"] > 0.9
         assert result["uncalibrated"]["accuracy"] == result["after"]["accuracy"]
         assert result["uncalibrated"]["nll"] != result["after"]["nll"]
+        assert result["uncalibrated"]["ece"] > result["after"]["ece"]
         assert result["images"] == 1078
 
     def test_same_seed_same_weights_to_the_bit(self, ul, tmp_path):
