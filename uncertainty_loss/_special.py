@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from uncertainty_loss._checks import can_look
+from uncertainty_loss._polynomial import polynomial
 from uncertainty_loss._terms import Term, apply, elementwise, with_signature
 
 # Row n holds R_n, constant term first: μ⁽ⁿ⁾(a) = (-1)ⁿ tⁿ⁺¹ R_n(t), t = 1/a in (0, 1]. Chebyshev series of 60-digit
@@ -87,70 +88,67 @@ _REMAINDER = {
     ),
 }
 
-# The same kind of series for Z in Excess()(e) = -½ (log(1 + e) + s) + s² Z(t), t = 1 / (1 + e), s = 1 - t.
-_UNIT = {
+# Other series of the kind need fewer coefficients in t = 1 / (a + ¼): Y in ψ′(a) = t + t² Y(t),
+_TRIGAMMA = {
     torch.float32: (
-        0.08106142164, -0.004539432188, -0.006880325665, 0.002360150499, 0.001901103459, -0.002004950552,
-        0.0005691096168,
+        0.7500002475, 0.4791454974, 0.2346406039, 0.06354500561, -0.007170579177, 0.02174471901,
     ),
     torch.float64: (
-        0.0810614667953271292, -0.00454373307588074307, -0.00681559963636380183,
-        0.00202364647550439062, 0.00252950143460301786, -0.00172522067615481456,
-        -0.00203229621869540103, 0.00265111837192868162, 0.00128745706766687804,
-        0.00325381608105039831, -0.043637924845352168, 0.141044608233073029,
-        -0.279103014893048292, 0.395906253815201196, -0.423680250619098603,
-        0.346851745833879853, -0.215848632058278014, 0.0997576703298280468,
-        -0.0327539896034962682, 0.00705029035612899361, -0.000846819468103979121,
-        0.0000369397243936449475,
+        0.750000000000007072, 0.479166666660266927, 0.234375000973240847, 0.0643228573254355607,
+        -0.00488088162609995513, 0.00546029733837890761, 0.0282896591979728308, -0.00428795194264820245,
+        -0.0136209130881756552, -0.172324695072677804, 0.781913227339960673, -1.76159566799684702,
+        2.64355056071822251, -2.85170583821093341, 2.24637005597963395, -1.27021563373005238,
+        0.490329929820027368, -0.115948450449519132, 0.0126814187644322431,
     ),
 }
 
-# And for W in (½ e² ψ′(1 + e))′ = s W(t).
-_INFORMATION = {
+# and Z in Excess()(e) = -½ (log(1 + e) + s) + s² Z(t), a = 1 + e, t scaled to 1 where e is 0, s = e t.
+_UNIT = {
     torch.float32: (
-        0.4999999591, 0.5000007393, 0.416787911, 0.247383601, 0.07037681737, -0.1609750949,
-        0.09066619705, -0.01930624379,
+        0.1318793408, 0.03442461394, 0.005252887631, 6.749873768e-05, 0.0009006239144, -5.794364633e-05,
     ),
     torch.float64: (
-        0.499999999999990239, 0.500000000009783931, 0.416666665032426523,
-        0.250000108688977674, 0.0499961637565250113, -0.083250322984290264,
-        -0.0607227434864838418, 0.0955298998839670353, 0.02626565462393603,
-        0.347305423856413382, -2.37735866528821271, 6.51096705614367537,
-        -11.1627936627667534, 13.2221527833491114, -10.7775172039633899,
-        5.30248625488689633, -0.383195708133432194, -1.70640229282630298,
-        1.48310317439456783, -0.64658272278642403, 0.154426498019798179,
-        -0.0161422935625575531,
+        0.131879338749009117, 0.0344253441649225292, 0.00523801621851273828, 0.000171578581924565442,
+        0.000566437041472159875, 0.000454773440629113241, -0.000251151447176150425, -0.000254059269265239781,
+        0.000111893055233177316, 0.00105824862653191984, -0.00239737554755012546, 0.00260438959892728749,
+        -0.00135344376380120865, -0.000309895273845845971, 0.00115332600853713565, -0.000984334778922864516,
+        0.000460014458576197009, -0.000119755308195325543, 0.0000136888685941558405,
+    ),
+}
+
+# And in t = 1 / (a + ⅛), W in (½ e² ψ′(1 + e))′ = e t W(t).
+_INFORMATION = {
+    torch.float32: (
+        0.499999942, 0.562487029, 0.5500098798, 0.4241275411, 0.2546732915, -0.1083284609, 0.03898929321,
+    ),
+    torch.float64: (
+        0.499999999999929561, 0.56250000005744119, 0.549479158758073402, 0.430664501038494102,
+        0.21807778840203023, -0.00401786054577688322, -0.101872610142080041, 0.0355037326474222336,
+        0.00210467385235504117, 0.790050062914259249, -3.1268270359946762, 6.59222754782327284,
+        -9.38609877590501089, 9.65987630986384298, -7.28522467754008092, 3.95586498305573644,
+        -1.47079369760713124, 0.336043434109914192, -0.0356323765448447878,
     ),
 }
 # fmt: on
 
 
-def polynomial(coefficients: tuple[float, ...], t: Tensor, constant: Tensor | None = None) -> Tensor:
-    """Σ_k c_k t^k by Horner's rule; with a constant, a tensor that broadcasts, t Σ_k c_k t^k + constant.
-
-    Not differentiable.
-    """
-    if not can_look(t):
-        total = (t * coefficients[-1]).add_(coefficients[-2])
-        for coefficient in coefficients[-3::-1]:
-            total.mul_(t).add_(coefficient)
-        return total if constant is None else total.mul_(t).add_(constant)
-    # A processor is faster with one operation a step, and with numbers that are tensors already.
-    *lower, last, _ = _constants(coefficients, t.dtype)
-    total = torch.add(last, t, alpha=coefficients[-1])
-    for number in reversed(lower):
-        torch.addcmul(number, total, t, out=total)
-    return total if constant is None else torch.addcmul(constant, total, t, out=total)
+def binet_series(t: Tensor, order: int) -> Tensor:
+    """R_n(t), where μ⁽ⁿ⁾(a) = (-1)ⁿ tⁿ⁺¹ R_n(t), t = 1 / a."""
+    return polynomial(_REMAINDER[t.dtype][order], t)
 
 
-@cache
-def _constants(values: tuple[float, ...], dtype: torch.dtype) -> tuple[Tensor, ...]:
-    return torch.tensor(values, dtype=dtype, device="cpu").unbind()
+def trigamma_rest(a: Tensor) -> Tensor:
+    """ψ′(a) - 1 / (a + ¼) for a ≥ 1, of the order of 1 / a²."""
+    t = (a + 0.25).reciprocal()
+    if torch.is_grad_enabled():
+        inverse = a.reciprocal()
+        return inverse * (t / 4 + inverse / 2) + binet(a, 2)
+    return polynomial(_TRIGAMMA[t.dtype], t).mul_(t).mul_(t)
 
 
-def binet_series(t: Tensor, order: int, factor: float = 1.0, constant: Tensor | None = None) -> Tensor:
-    """factor · R_n(t), where μ⁽ⁿ⁾(a) = (-1)ⁿ tⁿ⁺¹ R_n(t), t = 1 / a; with a constant as `polynomial` has it."""
-    return polynomial(_scaled(_REMAINDER[t.dtype][order], factor), t, constant)
+def trigamma_excess(t: Tensor, factor: float, constant: Tensor) -> Tensor:
+    """factor · (ψ′(a) / t - 1) + constant, a tensor that broadcasts, from t = 1 / (a + ¼) for a ≥ 1."""
+    return polynomial(_scaled(_TRIGAMMA[t.dtype], factor), t, constant)
 
 
 @cache
@@ -227,10 +225,10 @@ def information_slope(evidence: Tensor, constant: Tensor) -> Tensor:
         >>> information_slope(torch.tensor([0.0, 1e6]), torch.tensor(0.0))
         tensor([1.6449e+00, 5.0000e-07])
     """
-    a = evidence + 1
     if torch.is_grad_enabled():
+        a = evidence + 1
         return trigamma(a) + evidence / 2 * tetragamma(a) + constant
-    t = a.reciprocal_()
+    t = (evidence + 1.125).reciprocal_()
     return polynomial(_INFORMATION[t.dtype], t, constant)
 
 
@@ -320,14 +318,11 @@ class Excess(Term):
         if self.prior < 1:
             step = gain / a.square()
             base, a = base + 1, a + 1
-        t = a.reciprocal()
-        share = gain * t
-        # a ψ′(a) = 1 + t / 2 + t² R; share = 1 - base · t, and its 1 is the one to take off.
-        if torch.is_grad_enabled():
-            slope = t / 2 + a * binet(a, 2) + (1 - large)
-        else:
-            slope = polynomial((0.5, *_REMAINDER[a.dtype][2]), t, 1 - large)
-        slope = slope.mul_(share).sub_(t * (base * large))
+        # With ψ′(a) = t + t² Y that is t (gain (1 + t Y) - 1 / t) where large; 1 / t = gain + base + ¼.
+        t = (a + 0.25).reciprocal()
+        kept = 1 - large
+        slope = trigamma_rest(a) / t + kept if torch.is_grad_enabled() else trigamma_excess(t, 1.0, kept)
+        slope = slope.mul_(gain).sub_((base + 0.25) * large).mul_(t)
         return slope if step is None else slope.add_(step)
 
 
@@ -344,10 +339,10 @@ def _binet_number(base: float, dtype: torch.dtype) -> float:
 
 def _unit_excess(evidence: Tensor) -> Tensor:
     # Every term is proportional to the evidence, so that a thousand classes without any add up to nothing.
-    t = (evidence + 1).reciprocal_()
+    t = torch.add(evidence.new_ones(()), evidence, alpha=0.8).reciprocal_()
     value = polynomial(_UNIT[evidence.dtype], t)
     s = t.mul_(evidence)
-    value = torch.addcmul(value.new_full((), -0.5), value, s).mul_(s)
+    value.mul_(s).sub_(0.5).mul_(s)
     return value.add_(torch.log1p(evidence), alpha=-0.5)
 
 

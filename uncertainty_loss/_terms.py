@@ -72,6 +72,12 @@ def times(slope: Tensor, grad: Tensor) -> Tensor:
     return slope.mul_(grad) if can_look(grad) else slope * grad
 
 
+def add_product(total: Tensor, slope: Tensor, x: Tensor) -> Tensor:
+    """total + slope · x, for a slope of x's shape that nobody else has."""
+    mine = can_look(slope) and not torch.is_grad_enabled()
+    return torch.addcmul(total, slope, x, out=slope if mine else None)
+
+
 class Square(Term):
     """x²."""
 
@@ -223,16 +229,16 @@ class _LeaveOneOut(torch.autograd.Function):
         return leave_one_out(grad)
 
 
-def two_part_total(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Two numbers a row, (N, 1, ...), such that (first - x_k) + second is precisely the sum of the others."""
+def two_part_total(x: Tensor, plus: float = 0.0) -> tuple[Tensor, Tensor]:
+    """Two numbers a row, (N, 1, ...), such that (first - x_k) + second is precisely plus + the sum of the others."""
     if x.dtype == torch.float32 and x.device.type != "mps":
         # The total with twice the digits. The first difference is exact for an x_k that is nearly all of it.
-        total = x.sum(1, keepdim=True, dtype=torch.float64)
+        total = x.sum(1, keepdim=True, dtype=torch.float64) + plus
         high = total.float()
         return high, (total - high).float()
     # The largest, and the total without it: what is left where x_k is the largest is a sum of all others.
     where = x.abs().argmax(dim=1, keepdim=True)
-    return x.gather(1, where), put(x, where, 0.0).sum(1, keepdim=True)
+    return x.gather(1, where), put(x, where, 0.0).sum(1, keepdim=True) + plus
 
 
 def in_blocks(function: Callable[..., Tensor], x: Tensor, *rows: Tensor) -> Tensor:

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from uncertainty_loss._evaluate import evaluate
 from uncertainty_loss._formula import Formula
-from uncertainty_loss._special import Excess, binet, binet_series, information_slope, tetragamma
-from uncertainty_loss._terms import Square, Term, times, two_part_total
+from uncertainty_loss._special import Excess, information_slope, tetragamma, trigamma_excess, trigamma_rest
+from uncertainty_loss._terms import Square, Term, add_product, times, two_part_total
 
 
 def uniform_dirichlet_kl(
@@ -155,7 +155,7 @@ class InformationTerm(Formula):
         if self._closed(classes):
             return sums[0]
         parts, squares = sums
-        # The sum has a constant of the row in place of b, and only the elementary part of its ψ′.
+        # The sum has a constant of the row in place of b, and only the largest part of its ψ′.
         if rest.shape[1] > 1:
             # For all candidates the constant is S: what they leave out is the difference.
             constant, gap = (rest + own).detach().amax(1, keepdim=True), rest - rest.detach() - own.detach()
@@ -164,48 +164,42 @@ class InformationTerm(Formula):
         if self.full_strength:
             gap = gap + own
         b = constant + classes
-        t, w = b.reciprocal(), (b + gap).reciprocal()
-        return parts + 0.5 * squares * (gap * t * w * (1 + (t + w) / 2) - binet(b + gap, 2))
+        return parts + squares / 2 * (gap / (b + 0.25) / (b + gap + 0.25) - trigamma_rest(b + gap))
 
     def with_slopes(self, classes: int, own: Tensor, rest: Tensor, *sums: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         if self._closed(classes) or self.full_strength:
             return super().with_slopes(classes, own, rest, *sums)
         parts, squares = sums
         b = rest + classes
-        half_binet = binet(b, 2) / 2
-        slopes = torch.zeros_like(own), squares * tetragamma(b) / -2, torch.ones_like(parts), -half_binet
-        return parts - squares * half_binet, slopes
+        half_rest = trigamma_rest(b) / 2
+        slopes = torch.zeros_like(own), squares * tetragamma(b) / -2, torch.ones_like(parts), -half_rest
+        return parts - squares * half_rest, slopes
 
     def _closed(self, classes: int) -> bool:
         return classes == 2 and not self.full_strength
 
 
 class Information(Term):
-    """½ e² (ψ′(a) - w - w² / 2), a = e + 1, w = 1 / b, b = K + Σ e: ψ′(b) without Binet's part.
+    """½ e² (ψ′(a) - w), a = e + 1, w = 1 / (b + ¼), b = K + Σ e: of ψ′(b) what is largest.
 
-    For an e that is nearly all evidence ψ′(a) - ψ′(b) has no digits, and b - a has none. So the elementary parts are
-    subtracted on paper, t - w = (b - a) t w for t = 1 / a, and b - a is a sum of what is not negative.
+    For an e that is nearly all evidence ψ′(a) - ψ′(b) has no digits, and b - a has none. So the largest parts are
+    subtracted on paper, t - w = (b - a) t w for t = 1 / (a + ¼), and b - a is a sum of what is not negative.
     """
 
     def rows(self, classes: int, rest: Tensor, total: Tensor) -> tuple[Tensor, ...]:
-        w = (total + classes).reciprocal()
-        return w * (0.5 + w / 4), w / 4
+        return ((total + (classes + 0.25)).reciprocal() / 2,)
 
     def value(self, x: Tensor, *rows: Tensor) -> Tensor:
-        # ½ s² ((b - a) (a (w + w² / 2) + w / 2) + t R), s = x t, R the series of Binet's part of ψ′(a).
-        half_elementary, quarter_w = rows
-        high, low = two_part_total(x)
-        low = low + (x.shape[1] - 1)
-        a = x + 1
-        t = a.reciprocal()
-        value = (high - x).add_(low).mul_(a.mul_(half_elementary).add_(quarter_w))
-        value = binet_series(t, 2, 0.5, value)
-        s = t.mul_(x)
-        return value.mul_(s).mul_(s)
+        # ½ e (e t) ((b - a) w + (ψ′(a) / t - 1))
+        (half_w,) = rows
+        high, low = two_part_total(x, plus=x.shape[1] - 1)
+        t = (x + 1.25).reciprocal_()
+        value = trigamma_excess(t, 0.5, (high - x).add_(low).mul_(half_w))
+        return value.mul_(t.mul_(x)).mul_(x)
 
     def add_slope(self, total: Tensor, grad: Tensor, x: Tensor, *rows: Tensor) -> Tensor:
         # Other slopes of the row are of order 1, unless there are two classes: nothing small is left that matters.
-        return torch.addcmul(total, times(information_slope(x, -2 * rows[0]), grad), x)
+        return add_product(total, times(information_slope(x, -2 * rows[0]), grad), x)
 
 
 class HalfSquaredShare(Term):

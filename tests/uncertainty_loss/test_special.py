@@ -7,10 +7,10 @@ import pytest
 import torch
 
 import uncertainty_loss as ul
+from uncertainty_loss._polynomial import _constants
 from uncertainty_loss._special import (
     Excess,
     _binet_number,
-    _constants,
     binet,
     digamma_difference,
     information_slope,

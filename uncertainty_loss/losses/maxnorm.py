@@ -15,7 +15,8 @@ from torch import Tensor
 
 from uncertainty_loss._evaluate import evaluate
 from uncertainty_loss._formula import Formula
-from uncertainty_loss._special import binet, polynomial
+from uncertainty_loss._polynomial import polynomial
+from uncertainty_loss._special import binet
 from uncertainty_loss._terms import Term
 from uncertainty_loss.losses._module import LossModule
 from uncertainty_loss.regularizers import InformationTerm
@@ -178,24 +179,17 @@ class WholeRising(Term):
         z = x * rows[0]
         if self.p == 1:
             return z
-        first, *others = (power * c for c, power in zip(_RISING[self.p][-2:0:-1], rows, strict=True))
-        total = z + first
-        for coefficient in others:
-            total = torch.addcmul(coefficient, total, z)
-        return total.mul_(z)
+        lower = [power * c for c, power in zip(_RISING[self.p][1:-1], reversed(rows), strict=True)]
+        return polynomial([*lower, 1.0], z).mul_(z)
 
     def add_slope(self, total: Tensor, grad: Tensor, x: Tensor, *rows: Tensor) -> Tensor:
         # The gradient multiplies the coefficients, one a row each, rather than what is made of them.
         z, scale = x * rows[0], grad * rows[0]
-        _, *lower, _ = (k * coefficient for k, coefficient in enumerate(_RISING[self.p]))
         if self.p == 1:
             return scale + total
-        coefficients = [power * scale * c for c, power in zip(reversed(lower), rows, strict=True)]
-        coefficients[-1] = coefficients[-1] + total
-        slope = (z * (scale * self.p)).add_(coefficients[0])
-        for coefficient in coefficients[1:]:
-            slope = torch.addcmul(coefficient, slope, z)
-        return slope
+        _, *lower, last = (k * coefficient for k, coefficient in enumerate(_RISING[self.p]))
+        lowest, *others = (power * scale * c for c, power in zip(lower, reversed(rows), strict=True))
+        return polynomial([lowest + total, *others, scale * last], z)
 
 
 def _rising_coefficients(p: int) -> list[float]:
