@@ -8,30 +8,37 @@ from functools import cache
 import torch
 from torch import Tensor
 
+from uncertainty_loss._blocks import temporary
 from uncertainty_loss._checks import can_look
 
 
-def polynomial(coefficients: Sequence[float | Tensor], t: Tensor, constant: Tensor | None = None) -> Tensor:
-    """Σ_k c_k t^k, in a new tensor; with a constant, t Σ_k c_k t^k + constant.
+def polynomial(
+    coefficients: Sequence[float | Tensor], t: Tensor, constant: Tensor | None = None, out: Tensor | None = None
+) -> Tensor:
+    """Σ_k c_k t^k; with a constant, t Σ_k c_k t^k + constant.
 
     Args:
         coefficients: Two or more, lowest first: numbers, or tensors that broadcast to t's shape; the last may be a
             number with both.
         t: Any shape.
         constant: A tensor that broadcasts to t's shape.
+        out: Where the result goes; by default a `temporary`.
     """
-    *lower, last = coefficients
+    last, *lower = reversed(coefficients)
     if torch.is_grad_enabled() or not can_look(t) or (isinstance(last, Tensor) and not can_look(last)):
         total = t * last
-        for coefficient in reversed(lower[1:]):
+        for coefficient in lower[:-1]:
             total = (total + coefficient) * t
-        total = total + lower[0]
+        total = total + lower[-1]
         return total if constant is None else total * t + constant
     # A processor is faster with one operation a step, in one place, and with numbers that are tensors already.
-    steps = [*_tensors(tuple(lower), t.dtype)]
-    first = steps.pop()
-    total = (t * last).add_(first) if isinstance(last, Tensor) else torch.add(first, t, alpha=last)
-    for step in (*reversed(steps), *([] if constant is None else [constant])):
+    first, *steps = _tensors(tuple(lower), t.dtype)
+    place = temporary(t) if out is None else out
+    if isinstance(last, Tensor):
+        total = torch.mul(t, last, out=place).add_(first)
+    else:
+        total = torch.add(first, t, alpha=last, out=place)
+    for step in steps if constant is None else (*steps, constant):
         torch.addcmul(step, total, t, out=total)
     return total
 

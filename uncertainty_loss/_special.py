@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from uncertainty_loss._blocks import temporary
 from uncertainty_loss._checks import can_look
 from uncertainty_loss._polynomial import polynomial
 from uncertainty_loss._terms import Term, apply, elementwise, with_signature
@@ -99,6 +100,20 @@ _TRIGAMMA = {
         -0.0136209130881756552, -0.172324695072677804, 0.781913227339960673, -1.76159566799684702,
         2.64355056071822251, -2.85170583821093341, 2.24637005597963395, -1.27021563373005238,
         0.490329929820027368, -0.115948450449519132, 0.0126814187644322431,
+    ),
+}
+
+# V in ψ″(a) = t² V(t),
+_TETRAGAMMA = {
+    torch.float32: (
+        -0.9999998548, -1.500023064, -1.436928766, -0.9423972511, -0.3054218028, 0.02564633152, -0.1433230515,
+    ),
+    torch.float64: (
+        -1.00000000000003585, -1.4999999999677127, -1.43750000479177871, -0.937499720682451455,
+        -0.321623071658835668, 0.0294512042051851079, -0.0403004462473273767, -0.208067196532924293,
+        -0.0780090101727147309, 0.692191429075648359, -0.116493783299575654, -3.80131180445452935,
+        10.9857426643401023, -17.4819230881385963, 18.4307147755231183, -13.2790200132150864,
+        6.34411889533363192, -1.82205303955866895, 0.23894990921088507,
     ),
 }
 
@@ -214,8 +229,11 @@ def tetragamma(a: Tensor) -> Tensor:
         >>> tetragamma(torch.tensor(1.0))
         tensor(-2.4041)
     """
-    t = a.reciprocal()
-    return binet(a, 3) - t.square() * (1 + t)
+    if torch.is_grad_enabled():
+        inverse = a.reciprocal()
+        return binet(a, 3) - inverse.square() * (1 + inverse)
+    t = (a + 0.25).reciprocal()
+    return polynomial(_TETRAGAMMA[t.dtype], t).mul_(t).mul_(t)
 
 
 def information_slope(evidence: Tensor, constant: Tensor) -> Tensor:
@@ -228,7 +246,7 @@ def information_slope(evidence: Tensor, constant: Tensor) -> Tensor:
     if torch.is_grad_enabled():
         a = evidence + 1
         return trigamma(a) + evidence / 2 * tetragamma(a) + constant
-    t = (evidence + 1.125).reciprocal_()
+    t = torch.add(evidence, 1.125, out=temporary(evidence)).reciprocal_()
     return polynomial(_INFORMATION[t.dtype], t, constant)
 
 
@@ -313,15 +331,14 @@ class Excess(Term):
         (large,) = rows
         base = self.base
         gain = x if self.prior == base else x + (self.prior - base)
-        a = x + self.prior
-        step = None
-        if self.prior < 1:
-            step = gain / a.square()
-            base, a = base + 1, a + 1
+        prior, step = self.prior, None
+        if prior < 1:
+            step = gain / (x + prior).square()
+            base, prior = base + 1, prior + 1
         # With ψ′(a) = t + t² Y that is t (gain (1 + t Y) - 1 / t) where large; 1 / t = gain + base + ¼.
-        t = (a + 0.25).reciprocal()
+        t = torch.add(x, prior + 0.25, out=temporary(x)).reciprocal_()
         kept = 1 - large
-        slope = trigamma_rest(a) / t + kept if torch.is_grad_enabled() else trigamma_excess(t, 1.0, kept)
+        slope = trigamma_rest(x + prior) / t + kept if torch.is_grad_enabled() else trigamma_excess(t, 1.0, kept)
         slope = slope.mul_(gain).sub_((base + 0.25) * large).mul_(t)
         return slope if step is None else slope.add_(step)
 
@@ -339,11 +356,11 @@ def _binet_number(base: float, dtype: torch.dtype) -> float:
 
 def _unit_excess(evidence: Tensor) -> Tensor:
     # Every term is proportional to the evidence, so that a thousand classes without any add up to nothing.
-    t = torch.add(evidence.new_ones(()), evidence, alpha=0.8).reciprocal_()
+    t = torch.add(evidence.new_ones(()), evidence, alpha=0.8, out=temporary(evidence)).reciprocal_()
     value = polynomial(_UNIT[evidence.dtype], t)
     s = t.mul_(evidence)
-    value.mul_(s).sub_(0.5).mul_(s)
-    return value.add_(torch.log1p(evidence), alpha=-0.5)
+    value = value.mul_(s).sub_(0.5).mul_(s)
+    return value.add_(torch.log1p(evidence, out=temporary(evidence)), alpha=-0.5)
 
 
 def _log_ratio(evidence: Tensor, a: Tensor, prior: float, base: float) -> Tensor:

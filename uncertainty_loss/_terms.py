@@ -1,8 +1,4 @@
-"""Sums over the classes of functions of each class's evidence, with slopes in closed form.
-
-Torch would run the whole batch through one operation after the other. Here a processor takes a few rows at a time
-through all of a loss: they stay in its cache, and no temporary is ever as large as the batch.
-"""
+"""Sums over the classes of functions of each class's evidence, with slopes in closed form."""
 
 from __future__ import annotations
 
@@ -13,11 +9,8 @@ from typing import Any, ParamSpec, TypeVar
 import torch
 from torch import Tensor
 
+from uncertainty_loss._blocks import Temporaries, in_blocks, temporary
 from uncertainty_loss._checks import can_look
-
-# Elements that go through together: several temporaries of this size fit into a processor's cache, and what a block
-# costs beside them (a hundred small operations) is little.
-_BLOCK = 1 << 18
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -58,12 +51,15 @@ class Term:
         """
         raise NotImplementedError
 
-    def add_slope(self, total: Tensor, grad: Tensor, x: Tensor, *rows: Tensor) -> Tensor:
-        """total + grad · slope; all of them, and the result, broadcast to x's shape.
+    def add_slope(self, total: Tensor, grad: Tensor, x: Tensor, *rows: Tensor, out: Tensor | None = None) -> Tensor:
+        """total + grad · slope; all of them broadcast to x's shape, which the result has.
 
         For terms that get there in fewer steps than one after the other.
+
+        Args:
+            out: Where the result goes, unless None; total may be the same.
         """
-        return times(self.slope(x, *rows), grad).add_(total)
+        return torch.add(times(self.slope(x, *rows), grad), total, out=out)
 
 
 def times(slope: Tensor, grad: Tensor) -> Tensor:
@@ -72,21 +68,17 @@ def times(slope: Tensor, grad: Tensor) -> Tensor:
     return slope.mul_(grad) if can_look(grad) else slope * grad
 
 
-def add_product(total: Tensor, slope: Tensor, x: Tensor) -> Tensor:
-    """total + slope · x, for a slope of x's shape that nobody else has."""
-    mine = can_look(slope) and not torch.is_grad_enabled()
-    return torch.addcmul(total, slope, x, out=slope if mine else None)
-
-
 class Square(Term):
     """x²."""
 
     def value(self, x: Tensor, *rows: Tensor) -> Tensor:
-        return x * x
+        return torch.mul(x, x, out=temporary(x))
 
-    def add_slope(self, total: Tensor, grad: Tensor, x: Tensor, *rows: Tensor) -> Tensor:
+    def add_slope(self, total: Tensor, grad: Tensor, x: Tensor, *rows: Tensor, out: Tensor | None = None) -> Tensor:
         # In one step where torch has a fast one: not with two tensors that broadcast.
-        return torch.addcmul(total, x, 2 * grad) if total.shape == x.shape else (x * (2 * grad)).add_(total)
+        if total.shape == x.shape:
+            return torch.addcmul(total, x, 2 * grad, out=out)
+        return torch.mul(x, 2 * grad, out=out).add_(total)
 
 
 def elementwise(term: Term, x: Tensor, *rows: Tensor) -> Tensor:
@@ -132,19 +124,20 @@ class _Sums(torch.autograd.Function):
     @staticmethod
     @with_signature
     def forward(terms: tuple[Term, ...], x: Tensor, index: Tensor) -> Tensor:
-        def block(x: Tensor, index: Tensor) -> Tensor:
+        def block(x: Tensor, index: Tensor, out: Tensor | None) -> Tensor:
             others = put(x, index, 0.0)
             rest = others.sum(1, keepdim=True)
             results = [x.gather(1, index), rest]
             for term in terms:
                 rows = term.rows(x.shape[1], rest, rest)
-                total = term.value(_without(term, x, others, index), *rows).sum(1, keepdim=True)
+                with Temporaries():
+                    total = term.value(_without(term, x, others, index), *rows).sum(1, keepdim=True)
                 if term.absent is None:
                     total = total - term.value(torch.zeros_like(rest), *rows)
                 results.append(total)
-            return torch.cat(results, 1)
+            return torch.cat(results, 1, out=out)
 
-        return in_blocks(block, x, index)
+        return in_blocks(block, 2 + len(terms), x, index)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -166,16 +159,18 @@ def pull_back(terms: tuple[Term, ...], x: Tensor, index: Tensor, rest: Tensor, g
         grad: (N, 2 + terms, ...).
     """
 
-    def block(x: Tensor, index: Tensor, rest: Tensor, grad: Tensor) -> Tensor:
+    def block(x: Tensor, index: Tensor, rest: Tensor, grad: Tensor, out: Tensor | None) -> Tensor:
         grad_own, total, *grads = grad.chunk(grad.shape[1], 1)
         # What comes out at index is written over. A second derivative must not pass there all the same.
         others = put(x, index, 0.0) if torch.is_grad_enabled() else x
         for term, grad_term in zip(terms, grads, strict=True):
             elsewhere = _without(term, x, others, index) if torch.is_grad_enabled() else x
-            total = term.add_slope(total, grad_term, elsewhere, *term.rows(x.shape[1], rest, rest))
-        return put_(total, index, grad_own) if total.shape == x.shape else put(total.expand_as(x), index, grad_own)
+            rows = term.rows(x.shape[1], rest, rest)
+            with Temporaries():
+                total = term.add_slope(total, grad_term, elsewhere, *rows, out=out)
+        return put_(total, index, grad_own) if terms else put(total.expand_as(x), index, grad_own, out)
 
-    return in_blocks(block, x, index, rest, grad)
+    return in_blocks(block, x.shape[1], x, index, rest, grad)
 
 
 def _without(term: Term, x: Tensor, others: Tensor, index: Tensor) -> Tensor:
@@ -183,7 +178,7 @@ def _without(term: Term, x: Tensor, others: Tensor, index: Tensor) -> Tensor:
     return put(x, index, term.absent) if term.absent else others
 
 
-def put(x: Tensor, index: Tensor, value: Tensor | float) -> Tensor:
+def put(x: Tensor, index: Tensor, value: Tensor | float, out: Tensor | None = None) -> Tensor:
     """x with a value, or one a row, at index along dimension 1; index and values are (N, 1, ...)."""
     if torch.compiler.is_compiling():
         # A comparison fuses with what comes before and after; a scatter would be a kernel of its own.
@@ -192,7 +187,7 @@ def put(x: Tensor, index: Tensor, value: Tensor | float) -> Tensor:
         return torch.where(classes == index.int(), value, x)
     # With a tensor of values, which has the faster kernel.
     values = value if isinstance(value, Tensor) else torch.full(index.shape, value, dtype=x.dtype, device=x.device)
-    return x.scatter(1, index, values)
+    return torch.scatter(x, 1, index, values, out=temporary(x) if out is None else out)
 
 
 def put_(x: Tensor, index: Tensor, values: Tensor) -> Tensor:
@@ -233,43 +228,15 @@ def two_part_total(x: Tensor, plus: float = 0.0) -> tuple[Tensor, Tensor]:
     """Two numbers a row, (N, 1, ...), such that (first - x_k) + second is precisely plus + the sum of the others."""
     if x.dtype == torch.float32 and x.device.type != "mps":
         # The total with twice the digits. The first difference is exact for an x_k that is nearly all of it.
-        total = x.sum(1, keepdim=True, dtype=torch.float64) + plus
+        with Temporaries():
+            place = temporary(x, torch.float64)
+            wide = x if place is None else place.copy_(x)
+            total = wide.sum(1, keepdim=True, dtype=torch.float64) + plus
         high = total.float()
         return high, (total - high).float()
     # The largest, and the total without it: what is left where x_k is the largest is a sum of all others.
     where = x.abs().argmax(dim=1, keepdim=True)
     return x.gather(1, where), put(x, where, 0.0).sum(1, keepdim=True) + plus
-
-
-def in_blocks(function: Callable[..., Tensor], x: Tensor, *rows: Tensor) -> Tensor:
-    """function(x, *rows), a block of rows at a time where that pays.
-
-    Args:
-        function: Treats every row by itself; result of shape (N, M, ...).
-        x: (N, C, ...).
-        rows: The same with other sizes of dimension 1.
-    """
-    # What may be traced comes first: a size that is asked for becomes part of the graph.
-    if torch.is_grad_enabled() or not can_look(x) or x.numel() <= _BLOCK or not all(map(can_look, rows)):
-        return function(x, *rows)
-    dims = [dim for dim in (0, *range(2, x.ndim)) if x.shape[dim] > 1]
-    if not dims:
-        return function(x, *rows)
-    # Along the first dimension that has a length; what is still too large is cut again.
-    dim = dims[0]
-    step = max(1, _BLOCK * x.shape[dim] // x.numel())
-    if step > 64:
-        step -= step % 16  # blocks that do not start with a cache line are slow
-    result: Tensor | None = None
-    for start in range(0, x.shape[dim], step):
-        length = min(step, x.shape[dim] - start)
-        block = in_blocks(function, *(tensor.narrow(dim, start, length) for tensor in (x, *rows)))
-        if result is None:
-            same = block.shape[1] == x.shape[1]
-            result = torch.empty_like(x) if same else x.new_empty(x.shape[0], block.shape[1], *x.shape[2:])
-        result.narrow(dim, start, length).copy_(block)
-    assert result is not None
-    return result
 
 
 def apply(function: type[torch.autograd.Function], *arguments: Any) -> Tensor:

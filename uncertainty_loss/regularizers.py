@@ -10,10 +10,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from uncertainty_loss._blocks import temporary
 from uncertainty_loss._evaluate import evaluate
 from uncertainty_loss._formula import Formula
 from uncertainty_loss._special import Excess, information_slope, tetragamma, trigamma_excess, trigamma_rest
-from uncertainty_loss._terms import Square, Term, add_product, times, two_part_total
+from uncertainty_loss._terms import Square, Term, times, two_part_total
 
 
 def uniform_dirichlet_kl(
@@ -193,13 +194,14 @@ class Information(Term):
         # ½ e (e t) ((b - a) w + (ψ′(a) / t - 1))
         (half_w,) = rows
         high, low = two_part_total(x, plus=x.shape[1] - 1)
-        t = (x + 1.25).reciprocal_()
-        value = trigamma_excess(t, 0.5, (high - x).add_(low).mul_(half_w))
+        t = torch.add(x, 1.25, out=temporary(x)).reciprocal_()
+        gap = torch.sub(high, x, out=temporary(x)).add_(low)
+        value = trigamma_excess(t, 0.5, gap.mul_(half_w))
         return value.mul_(t.mul_(x)).mul_(x)
 
-    def add_slope(self, total: Tensor, grad: Tensor, x: Tensor, *rows: Tensor) -> Tensor:
+    def add_slope(self, total: Tensor, grad: Tensor, x: Tensor, *rows: Tensor, out: Tensor | None = None) -> Tensor:
         # Other slopes of the row are of order 1, unless there are two classes: nothing small is left that matters.
-        return add_product(total, times(information_slope(x, -2 * rows[0]), grad), x)
+        return torch.addcmul(total, times(information_slope(x, -2 * rows[0]), grad), x, out=out)
 
 
 class HalfSquaredShare(Term):

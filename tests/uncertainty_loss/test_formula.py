@@ -55,7 +55,7 @@ def test_first_derivatives_for_a_second_one_are_the_same(formula):
 
 
 def test_many_gradients_in_one_go(monkeypatch):
-    monkeypatch.setattr("uncertainty_loss._terms._BLOCK", 8)
+    monkeypatch.setattr("uncertainty_loss._blocks._BLOCK", 8)
     evidence, target = torch.rand(6, 5, dtype=torch.float64, requires_grad=True), torch.randint(5, (6,))
     for loss in (ul.maxnorm_loss, ul.evidential_loss):
         losses = loss(evidence, target, 0.1, reduction="none")

@@ -3,40 +3,13 @@
 import pytest
 import torch
 
-from uncertainty_loss import _terms
-from uncertainty_loss._terms import Square, Term, elementwise, in_blocks, leave_one_out, put, sums
+from uncertainty_loss import _blocks
+from uncertainty_loss._terms import Square, Term, elementwise, leave_one_out, put, sums
 
 
 @pytest.fixture
 def small_blocks(monkeypatch):
-    monkeypatch.setattr(_terms, "_BLOCK", 8)
-
-
-@pytest.mark.parametrize("shape", [(50, 3), (1, 3, 40), (2, 3, 5, 7), (1, 100), (3, 1, 30), (0, 3)])
-def test_blocks_cover_everything_once(shape, small_blocks):
-    x, rows = torch.rand(shape), torch.rand((*shape[:1], 1, *shape[2:]))
-    with torch.no_grad():
-        assert torch.equal(in_blocks(lambda x, row: x * row, x, rows), x * rows)
-        assert torch.equal(in_blocks(lambda x, row: (x * row).sum(1, keepdim=True), x, rows), (x * rows).sum(1, True))
-
-
-def test_blocks_are_small(small_blocks):
-    sizes = []
-    with torch.no_grad():
-        in_blocks(lambda x: sizes.append(x.numel()) or x, torch.rand(4, 3, 9, 5))
-    assert max(sizes) <= 16
-    assert sum(sizes) == 4 * 3 * 9 * 5
-
-
-def test_blocks_keep_the_layout(small_blocks):
-    x = torch.rand(2, 3, 4, 5).contiguous(memory_format=torch.channels_last)
-    with torch.no_grad():
-        assert in_blocks(lambda x: x + 1, x).is_contiguous(memory_format=torch.channels_last)
-
-
-def test_gradients_are_not_cut_into_blocks(small_blocks):
-    x = torch.rand(50, 3, requires_grad=True)
-    assert in_blocks(lambda x: x * x, x).grad_fn is not None
+    monkeypatch.setattr(_blocks, "_BLOCK", 8)
 
 
 class Cosine(Term):

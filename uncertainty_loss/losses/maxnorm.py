@@ -13,6 +13,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from uncertainty_loss._blocks import temporary
 from uncertainty_loss._evaluate import evaluate
 from uncertainty_loss._formula import Formula
 from uncertainty_loss._polynomial import polynomial
@@ -136,14 +137,14 @@ class WholeErrorNorm(Formula):
             return super().with_slopes(classes, own, rest, *sums)
         (parts,) = sums
         r = rest + (classes - 1)
-        both = torch.cat([r, r + (own + 1)], 1)
-        unit, inverse_total = (t := both.reciprocal()).chunk(2, 1)
-        excess, slope = polynomial(_EXCESS[self.p], t), polynomial(_EXCESS_SLOPE[self.p], t).mul_(t)
-        (excess_r, excess_total), (slope_r, slope_total) = excess.chunk(2, 1), slope.chunk(2, 1)
-        sum_ = parts + excess_r + self._without_evidence(unit, classes)
-        losses = r * inverse_total * (sum_ / excess_total) ** (1 / self.p)
+        t = torch.cat([r, r + (own + 1)], 1).reciprocal()
+        (unit, inverse_total), excess = t.chunk(2, 1), polynomial(_EXCESS[self.p], t)
+        (excess_r, excess_total), slope = excess.chunk(2, 1), polynomial(_EXCESS_SLOPE[self.p], t).mul_(t)
+        (slope_r, slope_total) = slope.chunk(2, 1)
+        sum_ = self._without_evidence(unit, classes).add_(parts).add_(excess_r)
+        losses = (sum_ / excess_total).pow_(1 / self.p).mul_(inverse_total).mul_(r)
         share = losses / sum_
-        by_own = -losses * slope_total / excess_total
+        by_own = (losses * slope_total).div_(excess_total).neg_()
         return losses, (by_own, torch.addcmul(by_own, share, slope_r), share / self.p)
 
     def _without_evidence(self, unit: Tensor, classes: int) -> Tensor:
@@ -176,20 +177,21 @@ class WholeRising(Term):
         return tuple(powers)
 
     def value(self, x: Tensor, *rows: Tensor) -> Tensor:
-        z = x * rows[0]
+        z = torch.mul(x, rows[0], out=temporary(x))
         if self.p == 1:
             return z
         lower = [power * c for c, power in zip(_RISING[self.p][1:-1], reversed(rows), strict=True)]
         return polynomial([*lower, 1.0], z).mul_(z)
 
-    def add_slope(self, total: Tensor, grad: Tensor, x: Tensor, *rows: Tensor) -> Tensor:
+    def add_slope(self, total: Tensor, grad: Tensor, x: Tensor, *rows: Tensor, out: Tensor | None = None) -> Tensor:
         # The gradient multiplies the coefficients, one a row each, rather than what is made of them.
-        z, scale = x * rows[0], grad * rows[0]
+        scale = grad * rows[0]
         if self.p == 1:
-            return scale + total
+            return torch.add(scale + total, torch.zeros_like(x), out=out)
+        z = torch.mul(x, rows[0], out=temporary(x))
         _, *lower, last = (k * coefficient for k, coefficient in enumerate(_RISING[self.p]))
         lowest, *others = (power * scale * c for c, power in zip(lower, reversed(rows), strict=True))
-        return polynomial([lowest + total, *others, scale * last], z)
+        return polynomial([lowest + total, *others, scale * last], z, out=out)
 
 
 def _rising_coefficients(p: int) -> list[float]:

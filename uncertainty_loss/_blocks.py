@@ -1,0 +1,130 @@
+"""A few rows of a batch at a time, with memory for temporaries that is kept.
+
+Torch would run the whole batch through one operation after the other. Here a processor takes a few rows at a time
+through all of a loss: they stay in its cache, and no temporary is ever as large as the batch. What temporaries there
+are live in memory that each thread keeps. Freed memory of some MiB would go back to the system, and page faults, when
+it is asked for again, take longer than the loss.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from types import TracebackType
+
+import torch
+from torch import Tensor
+
+from uncertainty_loss._checks import can_look
+
+# Elements that go through together: several temporaries of this size fit into a processor's cache, and what a block
+# costs beside them (a hundred small operations) is little.
+_BLOCK = 1 << 18
+
+# What is smaller comes from memory that the process keeps anyway.
+_SMALLEST = 1 << 14
+
+# Batches differ in size; each size has a view of its own.
+_MOST_VIEWS = 256
+
+
+def in_blocks(function: Callable[..., Tensor], width: int, x: Tensor, *rows: Tensor) -> Tensor:
+    """function(x, *rows, out), a block of rows at a time where that pays.
+
+    Args:
+        function: Treats every row by itself; result of shape (N, width, ...), in out unless that is None.
+        width: Size of dimension 1 of the result.
+        x: (N, C, ...).
+        rows: The same with other sizes of dimension 1.
+    """
+    # What may be traced comes first: a size that is asked for becomes part of the graph.
+    if torch.is_grad_enabled() or not can_look(x) or not all(map(can_look, rows)):
+        return function(x, *rows, None)
+    result = torch.empty_like(x) if width == x.shape[1] else x.new_empty(x.shape[0], width, *x.shape[2:])
+    with Temporaries(begin=True):
+        _fill(function, x, *rows, result)
+    return result
+
+
+def _fill(function: Callable[..., Tensor], x: Tensor, *rows: Tensor) -> None:
+    dims = [dim for dim in (0, *range(2, x.ndim)) if x.shape[dim] > 1] if x.numel() > _BLOCK else []
+    if not dims:
+        function(x, *rows)
+        return
+    # Along the first dimension that has a length; what is still too large is cut again.
+    dim = dims[0]
+    step = max(1, _BLOCK * x.shape[dim] // x.numel())
+    if step > 64:
+        step -= step % 16  # blocks that do not start with a cache line are slow
+    for start in range(0, x.shape[dim], step):
+        length = min(step, x.shape[dim] - start)
+        with Temporaries():
+            _fill(function, *(tensor.narrow(dim, start, length) for tensor in (x, *rows)))
+
+
+class _Memory(threading.local):
+    """What a thread keeps.
+
+    Attributes:
+        used: How many temporaries there are now; None outside of blocks.
+        slots: Room for the largest so far, by number and dtype.
+        views: Of the slots, by number, dtype, shape and strides.
+    """
+
+    def __init__(self) -> None:
+        self.used: int | None = None
+        self.slots: dict[tuple[int, torch.dtype], Tensor] = {}
+        self.views: dict[tuple[object, ...], Tensor] = {}
+
+
+_memory = _Memory()
+
+
+class Temporaries:
+    """A `with` block at whose end the temporaries that were made in it are free.
+
+    Args:
+        begin: Whether there are temporaries from here on, where there were none.
+    """
+
+    def __init__(self, begin: bool = False) -> None:
+        self._begin = begin
+
+    def __enter__(self) -> None:
+        if not torch.compiler.is_compiling():
+            self._before = _memory.used
+            if self._begin and self._before is None:
+                _memory.used = 0
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not torch.compiler.is_compiling():
+            _memory.used = self._before
+
+
+def temporary(like: Tensor, dtype: torch.dtype | None = None) -> Tensor | None:
+    """A place for a result of the tensor's shape, for torch's argument out; None, for a new one, where none is kept."""
+    if torch.compiler.is_compiling() or _memory.used is None or not _SMALLEST <= like.numel() <= _BLOCK:
+        return None
+    slot = _memory.used, dtype or like.dtype
+    key = *slot, like.shape, like.stride()
+    if key not in _memory.views:
+        _memory.views[key] = _view(slot, like)
+    _memory.used += 1
+    return _memory.views[key]
+
+
+def _view(slot: tuple[int, torch.dtype], like: Tensor) -> Tensor:
+    # Inference mode's tensors are of no use outside of it.
+    with torch.inference_mode(False):
+        room = _memory.slots.get(slot)
+        if room is None or room.numel() < like.numel():
+            # Views are what keeps the smaller one.
+            _memory.views.clear()
+            _memory.slots[slot] = room = torch.empty(like.numel(), dtype=slot[1], device="cpu")
+        if len(_memory.views) >= _MOST_VIEWS:
+            _memory.views.clear()
+        # Strides as torch itself would choose them.
+        result = torch.empty_like(like, device="meta")
+        return room.as_strided(result.shape, result.stride())
