@@ -17,9 +17,9 @@ from torch import Tensor
 
 from uncertainty_loss._checks import can_look
 
-# Elements that go through together: several temporaries of this size fit into a processor's cache, and what a block
-# costs beside them (a hundred small operations) is little.
-_BLOCK = 1 << 18
+# Elements that go through together: the temporaries of one block, 2 MiB each, fit into a processor's cache, and what a
+# block costs beside them (a hundred small operations, for which the threads wait on each other) is little.
+_BLOCK = 1 << 19
 
 # What is smaller comes from memory that the process keeps anyway.
 _SMALLEST = 1 << 14

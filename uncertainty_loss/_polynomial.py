@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 
 import torch
@@ -12,41 +12,68 @@ from uncertainty_loss._blocks import temporary
 from uncertainty_loss._checks import can_look
 
 
-def polynomial(
-    coefficients: Sequence[float | Tensor], t: Tensor, constant: Tensor | None = None, out: Tensor | None = None
-) -> Tensor:
-    """Σ_k c_k t^k; with a constant, t Σ_k c_k t^k + constant.
+def polynomial(coefficients: tuple[float, ...], t: Tensor, constant: Tensor | None = None) -> Tensor:
+    """Σ_k c_k t^k; with a constant, a tensor that broadcasts to t's shape, t Σ_k c_k t^k + constant.
 
     Args:
-        coefficients: Two or more, lowest first: numbers, or tensors that broadcast to t's shape; the last may be a
-            number with both.
+        coefficients: Two or more, the lowest first.
+    """
+    last = () if constant is None else (constant,)
+    if torch.is_grad_enabled() or not can_look(t):
+        return _apart(coefficients[-1], (*coefficients[-2::-1], *last), t)
+    # With numbers that are tensors already.
+    second, *steps = _descending(coefficients, t.dtype)
+    return _in_place(torch.add(second, t, alpha=coefficients[-1], out=temporary(t)), (*steps, *last), t)
+
+
+def row_polynomial(
+    coefficients: Sequence[Tensor], leading: Tensor | float, t: Tensor, out: Tensor | None = None
+) -> Tensor:
+    """Σ_k c_k t^k with a coefficient for each row.
+
+    Args:
+        coefficients: All but the last, tensors that broadcast to t's shape; one or more, the lowest first.
+        leading: The last.
         t: Any shape.
-        constant: A tensor that broadcasts to t's shape.
         out: Where the result goes; by default a `temporary`.
     """
-    last, *lower = reversed(coefficients)
-    if torch.is_grad_enabled() or not can_look(t) or (isinstance(last, Tensor) and not can_look(last)):
-        total = t * last
-        for coefficient in lower[:-1]:
-            total = (total + coefficient) * t
-        total = total + lower[-1]
-        return total if constant is None else total * t + constant
-    # A processor is faster with one operation a step, in one place, and with numbers that are tensors already.
-    first, *steps = _tensors(tuple(lower), t.dtype)
+    second, *steps = reversed(coefficients)
+    if torch.is_grad_enabled() or not can_look(t) or not can_look(second):
+        return _apart(leading, (second, *steps), t)
     place = temporary(t) if out is None else out
-    if isinstance(last, Tensor):
-        total = torch.mul(t, last, out=place).add_(first)
+    if isinstance(leading, Tensor):
+        total = torch.mul(t, leading, out=place).add_(second)
     else:
-        total = torch.add(first, t, alpha=last, out=place)
-    for step in steps if constant is None else (*steps, constant):
+        total = torch.add(second, t, alpha=leading, out=place)
+    return _in_place(total, steps, t)
+
+
+def _apart(leading: Tensor | float, steps: Iterable[Tensor | float], t: Tensor) -> Tensor:
+    total = leading
+    for step in steps:
+        total = total * t + step
+    assert isinstance(total, Tensor)
+    return total
+
+
+def _in_place(total: Tensor, steps: Iterable[Tensor], t: Tensor) -> Tensor:
+    # A processor is faster with one operation a step, all of them in one place.
+    for step in steps:
         torch.addcmul(step, total, t, out=total)
     return total
 
 
-def _tensors(values: tuple[float | Tensor, ...], dtype: torch.dtype) -> tuple[Tensor, ...]:
-    return values if isinstance(values[0], Tensor) else _constants(values, dtype)  # type: ignore[return-value]
+@cache
+def _descending(coefficients: tuple[float, ...], dtype: torch.dtype) -> tuple[Tensor, ...]:
+    return constants(coefficients[-2::-1], dtype)
 
 
 @cache
-def _constants(values: tuple[float | Tensor, ...], dtype: torch.dtype) -> tuple[Tensor, ...]:
+def constants(values: tuple[float, ...], dtype: torch.dtype) -> tuple[Tensor, ...]:
+    """Numbers as tensors, with which a processor computes faster; not for what is traced."""
     return torch.tensor(values, dtype=dtype, device="cpu").unbind()
+
+
+def numbers(values: tuple[float, ...], like: Tensor) -> Sequence[float | Tensor]:
+    """`constants` where they are fit for what is to be computed from the tensor."""
+    return constants(values, like.dtype) if can_look(like) else values

@@ -13,6 +13,7 @@ from torch import Tensor
 from uncertainty_loss._blocks import temporary
 from uncertainty_loss._evaluate import evaluate
 from uncertainty_loss._formula import Formula
+from uncertainty_loss._polynomial import constants
 from uncertainty_loss._special import Excess, information_slope, tetragamma, trigamma_excess, trigamma_rest
 from uncertainty_loss._terms import Square, Term, times, two_part_total
 
@@ -75,8 +76,8 @@ class WrongEvidenceKL(Formula):
         (parts,) = sums
         large = Excess(self.prior, self.prior).large(rest, classes)
         total = Excess(classes * self.prior, classes * self.prior)
-        slopes = torch.zeros_like(own), -total.slope(rest, large), torch.ones_like(parts)
-        return parts - total.value(rest, large), slopes
+        by_rest = total.slope(rest, large).neg_()
+        return parts - total.value(rest, large), (torch.zeros_like(own), by_rest, torch.ones_like(parts))
 
 
 @dataclass(frozen=True)
@@ -171,10 +172,12 @@ class InformationTerm(Formula):
         if self._closed(classes) or self.full_strength:
             return super().with_slopes(classes, own, rest, *sums)
         parts, squares = sums
-        b = rest + classes
-        half_rest = trigamma_rest(b) / 2
-        slopes = torch.zeros_like(own), squares * tetragamma(b) / -2, torch.ones_like(parts), -half_rest
-        return parts - squares * half_rest, slopes
+        all_classes, minus_half = constants((classes, -0.5), rest.dtype)
+        b = rest + all_classes
+        by_squares = trigamma_rest(b).mul_(minus_half)
+        by_rest = tetragamma(b).mul_(squares).mul_(minus_half)
+        losses = torch.addcmul(parts, squares, by_squares)
+        return losses, (torch.zeros_like(own), by_rest, torch.ones_like(parts), by_squares)
 
     def _closed(self, classes: int) -> bool:
         return classes == 2 and not self.full_strength

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from uncertainty_loss._evaluate import evaluate
 from uncertainty_loss._formula import Formula
+from uncertainty_loss._polynomial import constants
 from uncertainty_loss._special import digamma_difference
 from uncertainty_loss._terms import Square, Term
 from uncertainty_loss.losses._module import LossModule
@@ -187,12 +188,14 @@ class ExpectedSquaredError(Formula):
 
     def with_slopes(self, classes: int, own: Tensor, rest: Tensor, *sums: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         (squares,) = sums
-        factor = rest + (2 * classes + 2)
-        numerator = torch.addcmul(squares, rest, factor) + (classes + 2) * (classes - 1)
-        total = rest + own + classes
-        inverse = torch.addcmul(total, total, total).reciprocal()
+        numbers = 2 * classes + 2, (classes + 2) * (classes - 1), classes, -1
+        twice, product, all_classes, minus_one = constants(numbers, rest.dtype)
+        factor = rest + twice
+        numerator = torch.addcmul(squares, rest, factor).add_(product)
+        total = (rest + own).add_(all_classes)
+        inverse = torch.addcmul(total, total, total).reciprocal_()
         losses = numerator * inverse
-        by_own = (total * -2 - 1) * inverse * losses
+        by_own = torch.add(minus_one, total, alpha=-2).mul_(inverse).mul_(losses)
         return losses, (by_own, torch.addcmul(by_own, rest + factor, inverse), inverse)
 
 

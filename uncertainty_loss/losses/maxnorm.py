@@ -16,7 +16,7 @@ from torch import Tensor
 from uncertainty_loss._blocks import temporary
 from uncertainty_loss._evaluate import evaluate
 from uncertainty_loss._formula import Formula
-from uncertainty_loss._polynomial import polynomial
+from uncertainty_loss._polynomial import constants, numbers, polynomial, row_polynomial
 from uncertainty_loss._special import binet
 from uncertainty_loss._terms import Term
 from uncertainty_loss.losses._module import LossModule
@@ -127,7 +127,7 @@ class WholeErrorNorm(Formula):
         total = r + (own + 1)
         # The sum has a constant in place of r, and leaves out what a class without evidence has.
         unit = _unit(rest.detach().amax(1, keepdim=True), classes)
-        parts = (parts + self._without_evidence(unit, classes)) / (r * unit) ** self.p
+        parts = (parts + self._none(classes) * unit**self.p) / (r * unit) ** self.p
         return r / total * ((_whole_excess(r, self.p) + parts) / _whole_excess(total, self.p)) ** (1 / self.p)
 
     def with_slopes(self, classes: int, own: Tensor, rest: Tensor, *sums: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
@@ -136,19 +136,21 @@ class WholeErrorNorm(Formula):
         if classes == 1:
             return super().with_slopes(classes, own, rest, *sums)
         (parts,) = sums
-        r = rest + (classes - 1)
-        t = torch.cat([r, r + (own + 1)], 1).reciprocal()
+        one, others, none, inverse_p = constants((1, classes - 1, self._none(classes), 1 / self.p), own.dtype)
+        r = rest + others
+        t = torch.cat([r, (r + own).add_(one)], 1).reciprocal()
         (unit, inverse_total), excess = t.chunk(2, 1), polynomial(_EXCESS[self.p], t)
         (excess_r, excess_total), slope = excess.chunk(2, 1), polynomial(_EXCESS_SLOPE[self.p], t).mul_(t)
         (slope_r, slope_total) = slope.chunk(2, 1)
-        sum_ = self._without_evidence(unit, classes).add_(parts).add_(excess_r)
+        sum_ = (unit**self.p).mul_(none).add_(parts).add_(excess_r)
         losses = (sum_ / excess_total).pow_(1 / self.p).mul_(inverse_total).mul_(r)
         share = losses / sum_
         by_own = (losses * slope_total).div_(excess_total).neg_()
-        return losses, (by_own, torch.addcmul(by_own, share, slope_r), share / self.p)
+        return losses, (by_own, torch.addcmul(by_own, share, slope_r), share * inverse_p)
 
-    def _without_evidence(self, unit: Tensor, classes: int) -> Tensor:
-        return (classes - 1.0) * math.factorial(self.p) * unit**self.p
+    def _none(self, classes: int) -> float:
+        """Σ_{j≠c} ⟨α_j⟩ without evidence."""
+        return (classes - 1.0) * math.factorial(self.p)
 
 
 def _unit(rest: Tensor, classes: int) -> Tensor:
@@ -180,8 +182,9 @@ class WholeRising(Term):
         z = torch.mul(x, rows[0], out=temporary(x))
         if self.p == 1:
             return z
-        lower = [power * c for c, power in zip(_RISING[self.p][1:-1], reversed(rows), strict=True)]
-        return polynomial([*lower, 1.0], z).mul_(z)
+        coefficients = numbers(_RISING[self.p][1:-1], x)
+        lower = [power * c for c, power in zip(coefficients, reversed(rows), strict=True)]
+        return row_polynomial(lower, 1.0, z).mul_(z)
 
     def add_slope(self, total: Tensor, grad: Tensor, x: Tensor, *rows: Tensor, out: Tensor | None = None) -> Tensor:
         # The gradient multiplies the coefficients, one a row each, rather than what is made of them.
@@ -189,23 +192,24 @@ class WholeRising(Term):
         if self.p == 1:
             return torch.add(scale + total, torch.zeros_like(x), out=out)
         z = torch.mul(x, rows[0], out=temporary(x))
-        _, *lower, last = (k * coefficient for k, coefficient in enumerate(_RISING[self.p]))
+        *lower, last = numbers(_RISING_SLOPE[self.p], x)
         lowest, *others = (power * scale * c for c, power in zip(lower, reversed(rows), strict=True))
-        return polynomial([lowest + total, *others, scale * last], z, out=out)
+        return row_polynomial([lowest + total, *others], scale * last, z, out)
 
 
-def _rising_coefficients(p: int) -> list[float]:
+def _rising_coefficients(p: int) -> tuple[float, ...]:
     coefficients = [1.0]
     for i in range(1, p + 1):
         coefficients = [i * low + high for low, high in zip([*coefficients, 0.0], [0.0, *coefficients], strict=True)]
-    return coefficients
+    return tuple(coefficients)
 
 
-# Of ⟨e + 1⟩ = (e + 1) (e + 2) ⋯ (e + p) as a polynomial in e, constant term first.
+# Of ⟨e + 1⟩ = (e + 1) (e + 2) ⋯ (e + p) as a polynomial in e, constant term first, and of its derivative.
 _RISING = {p: _rising_coefficients(p) for p in range(_LARGEST_PRODUCT + 1)}
+_RISING_SLOPE = {p: tuple(k * c for k, c in enumerate(_RISING[p]) if k) for p in _RISING}
 
 # Of N(x) and of x N(x) H(x), H(x) = (1 / p) Σ_{i<p} 1 / (x + i), as polynomials in 1 / x, constant term first.
-_EXCESS = {1: (1.0, 0.0)} | {p: (*reversed(_RISING[p - 1]),) for p in range(2, _LARGEST_PRODUCT + 1)}
+_EXCESS = {1: (1.0, 0.0)} | {p: _RISING[p - 1][::-1] for p in range(2, _LARGEST_PRODUCT + 1)}
 _EXCESS_SLOPE = {p: tuple((1 - k / p) * c for k, c in enumerate(_EXCESS[p])) for p in _EXCESS}
 
 
