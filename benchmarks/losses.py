@@ -4,7 +4,7 @@
 
 All variants run in one process, one after the other in every round, so that whatever else the machine does
 hits them alike; the table shows medians over the rounds. Freed memory stays with the process, as it does in a
-training run of some length. Evidence is given: its function is not timed. DIR
+training run of some length, unless --trim. Evidence is given: its function is not timed. DIR
 holds the package of PyPI to compare with: `pip install --no-deps --target DIR uncertainty-loss==0.1.2`.
 """
 
@@ -174,11 +174,15 @@ def main() -> None:
     parser.add_argument(
         "--cpu-time", action="store_true", help="measure processor time: for a busy machine, one thread"
     )
+    parser.add_argument(
+        "--trim", action="store_true", help="leave glibc as it is: a small process hands its memory back at once"
+    )
     options = parser.parse_args()
 
     if options.threads:
         torch.set_num_threads(options.threads)
-    keep_freed_memory()
+    if not options.trim:
+        keep_freed_memory()
     clock = time.process_time if options.cpu_time else time.perf_counter
     pypi = published(options.pypi) if options.pypi else None
     cells: dict[Key, dict[str, str]] = {}
