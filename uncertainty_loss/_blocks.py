@@ -41,8 +41,14 @@ def in_blocks(function: Callable[..., Tensor], width: int, x: Tensor, *rows: Ten
     if torch.is_grad_enabled() or not can_look(x) or not all(map(can_look, rows)):
         return function(x, *rows, None)
     result = torch.empty_like(x) if width == x.shape[1] else x.new_empty(x.shape[0], width, *x.shape[2:])
-    with Temporaries(begin=True):
+    before = _memory.used
+    # Not by Temporaries: an interrupt may come as its methods begin, and then temporaries would be kept forever.
+    try:
+        if before is None:
+            _memory.used = 0
         _fill(function, x, *rows, result)
+    finally:
+        _memory.used = before
     return result
 
 
@@ -81,20 +87,11 @@ _memory = _Memory()
 
 
 class Temporaries:
-    """A `with` block at whose end the temporaries that were made in it are free.
-
-    Args:
-        begin: Whether there are temporaries from here on, where there were none.
-    """
-
-    def __init__(self, begin: bool = False) -> None:
-        self._begin = begin
+    """A `with` block at whose end the temporaries that were made in it are free."""
 
     def __enter__(self) -> None:
         if not torch.compiler.is_compiling():
             self._before = _memory.used
-            if self._begin and self._before is None:
-                _memory.used = 0
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -109,10 +106,11 @@ def temporary(like: Tensor, dtype: torch.dtype | None = None) -> Tensor | None:
         return None
     slot = _memory.used, dtype or like.dtype
     key = *slot, like.shape, like.stride()
-    if key not in _memory.views:
-        _memory.views[key] = _view(slot, like)
+    view = _memory.views.get(key)
+    if view is None:
+        view = _memory.views[key] = _view(slot, like)
     _memory.used += 1
-    return _memory.views[key]
+    return view
 
 
 def _view(slot: tuple[int, torch.dtype], like: Tensor) -> Tensor:

@@ -1,7 +1,9 @@
 """Batches in blocks: every row once, in memory that is kept and that nobody sees."""
 
 import gc
+import sys
 import threading
+from contextlib import contextmanager
 
 import pytest
 import torch
@@ -21,6 +23,14 @@ def memory(monkeypatch):
     """Memory as of a new thread."""
     monkeypatch.setattr(_blocks, "_memory", _blocks._Memory())
     return _blocks._memory
+
+
+@contextmanager
+def beginning():
+    """What `in_blocks` does around a function."""
+    with Temporaries():
+        _blocks._memory.used = 0
+        yield
 
 
 def product(x, row, out):
@@ -64,7 +74,7 @@ def test_temporaries_do_not_overlap_until_they_are_free(memory):
     x = torch.rand(4, 5)
     with Temporaries():
         assert temporary(x) is None
-    with Temporaries(begin=True):
+    with beginning():
         first = temporary(x).fill_(1)
         with Temporaries():
             second, third = temporary(x).fill_(2), temporary(x, torch.float64).fill_(3)
@@ -77,17 +87,42 @@ def test_temporaries_do_not_overlap_until_they_are_free(memory):
     assert len(memory.slots) == 3
 
 
-def test_temporaries_are_free_after_an_error(memory):
-    with pytest.raises(KeyboardInterrupt), Temporaries(begin=True):
-        raise KeyboardInterrupt
-    assert memory.used is None
+def test_temporaries_are_free_after_an_interrupt(memory):
+    """Wherever it comes."""
+    evidence, target = torch.rand(40, 5), torch.zeros(40, dtype=torch.long)
+
+    def interrupted_at(when):
+        left = when
+
+        def profile(frame, event, argument):
+            nonlocal left
+            if frame.f_code.co_filename == _blocks.__file__:
+                left -= 1
+                if left < 0:
+                    raise KeyboardInterrupt
+
+        sys.setprofile(profile)
+        try:
+            with torch.no_grad():
+                ul.maxnorm_loss(evidence, target, 0.1)
+        except KeyboardInterrupt:
+            return True
+        finally:
+            sys.setprofile(None)
+        return False
+
+    when = 0
+    while interrupted_at(when):
+        assert memory.used is None
+        when += 1
+    assert when > 10
 
 
 @pytest.mark.parametrize(
     "like", [torch.rand(2, 3, 4, 5).contiguous(memory_format=torch.channels_last), torch.rand(6, 9)[::2, ::3]]
 )
 def test_temporaries_have_the_strides_of_torch(like, memory):
-    with Temporaries(begin=True):
+    with beginning():
         assert temporary(like).stride() == (like + 1).stride()
 
 
@@ -151,7 +186,7 @@ def test_threads_do_not_share_temporaries():
 
 def test_what_was_too_small_is_let_go(memory):
     for size in (4, 9, 6):
-        with Temporaries(begin=True):
+        with beginning():
             first, second = temporary(torch.rand(size, 5)), temporary(torch.rand(size, 5))
             assert not first.fill_(1).equal(second.fill_(2))
         del first, second
