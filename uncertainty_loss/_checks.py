@@ -61,14 +61,13 @@ def checked_evidence(evidence: Tensor) -> Tensor:
     if evidence.dtype not in (torch.float32, torch.float64):
         evidence = evidence.float()
     if _enabled and can_look(evidence) and evidence.numel():
-        values = evidence.detach()
+        # Bits of their own: a view of the imaginary part of a conjugate has those of its negative.
+        values = evidence.detach().resolve_neg()
         low, high = torch.aminmax(values.view(_INTEGER[evidence.dtype]))
-        if low.item() >= 0 and high.item() <= _bits(_LARGEST, evidence.dtype):
-            return evidence
-        # Perhaps no more than a NaN or a -0.
-        if (lowest := values.amin().item()) < 0:
-            raise ValueError(f"{_NEGATIVE}, got {lowest:.4g}")
-        return evidence.clamp(max=_LARGEST)
+        # Below zero are also the bits of a -0, and of a NaN with a sign.
+        if low.item() < 0 and (negative := values < 0).any():
+            raise ValueError(f"{_NEGATIVE}, got {values[negative].amin().item():.4g}")
+        return evidence if high.item() <= _bits(_LARGEST, evidence.dtype) else evidence.clamp(max=_LARGEST)
     if _enabled and evidence.is_cuda and not torch.compiler.is_compiling():
         torch._assert_async(~(evidence.detach() < 0).any(), _NEGATIVE)
     return evidence.clamp(max=_LARGEST)
@@ -98,6 +97,7 @@ def can_look(x: Tensor) -> bool:
         x.is_cpu
         and type(x) in (Tensor, torch.nn.Parameter)
         and not torch.compiler.is_compiling()
+        and not torch._C._is_tracing()
         and not torch._C._are_functorch_transforms_active()
         and not torch._C._functorch.is_legacy_batchedtensor(x)
     )

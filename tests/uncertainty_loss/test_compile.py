@@ -82,3 +82,23 @@ def test_exported_with_any_number_of_rows(name):
     program = torch.export.export(Criterion(), (evidence, target), dynamic_shapes=({0: rows}, {0: rows})).module()
     evidence, target = torch.rand(40_000, 5), torch.randint(5, (40_000,))
     torch.testing.assert_close(program(evidence, target), Criterion()(evidence, target))
+
+
+@pytest.mark.filterwarnings("ignore")  # torch wants nobody to trace any more
+@pytest.mark.parametrize("loss", [ul.maxnorm_loss, ul.evidential_loss])
+def test_traced(loss):
+    def gradient(function, evidence, target):
+        leaf = evidence.clone().requires_grad_()
+        value = function(leaf, target)
+        return value.detach(), *torch.autograd.grad(value, leaf)
+
+    def function(evidence, target):
+        return loss(evidence, target, 0.1)
+
+    batches = [(rows * torch.rand(rows, 5), torch.randint(5, (rows,))) for rows in (16, 40)]
+    traced = torch.jit.trace(function, (batches[0][0].clone().requires_grad_(), batches[0][1]), check_trace=False)
+    with torch.no_grad():
+        without_gradient = torch.jit.trace(function, batches[0], check_trace=False)
+    for batch in batches:
+        torch.testing.assert_close(gradient(traced, *batch), gradient(function, *batch))
+        torch.testing.assert_close(without_gradient(*batch), function(*batch))

@@ -1,5 +1,7 @@
 """Targets, weights and reductions, against `cross_entropy` itself."""
 
+import math
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -140,3 +142,27 @@ def test_not_a_number_passes_the_check():
     loss = ul.evidential_loss(torch.tensor([[float("nan"), 1.0], [2.0, 1.0]]), torch.tensor([0, 0]), reduction="none")
     assert loss[0].isnan()
     assert loss[1].isfinite()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("beside", [1.0, -0.0, math.nan, -math.nan, math.inf])
+@pytest.mark.parametrize("value", [-1e-42, -0.25, -1e30, -math.inf])
+def test_nothing_hides_a_negative_entry(value, beside, dtype):
+    evidence = torch.tensor([[1.0, 2.0], [beside, value]], dtype=dtype)
+    with pytest.raises(ValueError, match="must be >= 0"):
+        ul.evidential_loss(evidence, torch.tensor([0, 0]))
+
+
+def test_a_negative_zero_does_not_cut_off_a_gradient():
+    evidence = torch.tensor([[1e12, 1e12, 0.0], [1.0, 1.0, -0.0]], requires_grad=True)
+    ul.dirichlet_fisher_regularizer(evidence, torch.tensor([2, 2]), reduction="sum").backward()
+    torch.testing.assert_close(evidence.grad[0], torch.tensor([0.25, 0.25, 0.0]))
+
+
+def test_evidence_with_the_bits_of_its_negative():
+    evidence = torch.complex(torch.zeros_like(EVIDENCE), -EVIDENCE).conj().imag
+    assert evidence.is_neg()
+    target = torch.zeros(len(EVIDENCE), dtype=torch.long)
+    torch.testing.assert_close(ul.evidential_loss(evidence, target), ul.evidential_loss(EVIDENCE, target))
+    with pytest.raises(ValueError, match="must be >= 0"):
+        ul.evidential_loss(torch.complex(EVIDENCE, EVIDENCE).conj().imag, target)
