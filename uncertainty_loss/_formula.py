@@ -70,12 +70,13 @@ class Regularized(Formula):
 
     def with_slopes(self, classes: int, own: Tensor, rest: Tensor, *sums: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         assert not isinstance(self.factor, Tensor), "one that is learned wants automatic derivatives"
+        factor = float(self.factor)  # torch takes no bool and no array as alpha
         first, second = self._divided(classes, sums)
         losses, (own_slope, rest_slope, *slopes) = self.formula.with_slopes(classes, own, rest, *first)
         added, (own_more, rest_more, *more) = self.regularizer.with_slopes(classes, own, rest, *second)
         pairs = (losses, added), (own_slope, own_more), (rest_slope, rest_more)
-        losses, *row_slopes = (torch.add(x, y, alpha=self.factor) for x, y in pairs)
-        return losses, (*row_slopes, *slopes, *(slope * self.factor for slope in more))
+        losses, *row_slopes = (torch.add(x, y, alpha=factor) for x, y in pairs)
+        return losses, (*row_slopes, *slopes, *(slope * factor for slope in more))
 
     @property
     def learned(self) -> bool:

@@ -71,7 +71,9 @@ def _descending(coefficients: tuple[float, ...], dtype: torch.dtype) -> tuple[Te
 @cache
 def constants(values: tuple[float, ...], dtype: torch.dtype) -> tuple[Tensor, ...]:
     """Numbers as tensors, with which a processor computes faster; not for what is traced."""
-    return torch.tensor(values, dtype=dtype, device="cpu").unbind()
+    # Inference mode's tensors are of no use outside of it.
+    with torch.inference_mode(False):
+        return torch.tensor(values, dtype=dtype, device="cpu").unbind()
 
 
 def numbers(values: tuple[float, ...], like: Tensor) -> Sequence[float | Tensor]:

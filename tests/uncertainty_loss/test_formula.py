@@ -1,11 +1,13 @@
 """Derivatives on paper are those of the formula, and none goes missing where they do not serve."""
 
+import numpy as np
 import pytest
 import torch
 from torch.utils.checkpoint import checkpoint
 
 import uncertainty_loss as ul
 from uncertainty_loss._formula import Regularized, row_losses
+from uncertainty_loss._polynomial import constants
 from uncertainty_loss._terms import sums
 from uncertainty_loss.losses.evidential import ExpectedProbabilityNLL, ExpectedSquaredError
 from uncertainty_loss.losses.maxnorm import RealErrorNorm, WholeErrorNorm
@@ -85,6 +87,18 @@ def test_a_factor_may_change_between_the_passes(create_graph):
     torch.testing.assert_close(gradient, expected)
 
 
+@pytest.mark.parametrize("factor", [True, np.array(0.5), np.float32(0.5), 2])
+def test_a_factor_of_any_kind_of_number(factor):
+    evidence, target = torch.rand(6, 5), torch.randint(5, (6,))
+
+    def gradient(factor):
+        leaf = evidence.clone().requires_grad_()
+        ul.maxnorm_loss(leaf, target, factor).backward()
+        return leaf.grad
+
+    torch.testing.assert_close(gradient(factor), gradient(float(factor)))
+
+
 def test_a_factor_is_one_number():
     evidence, target = torch.rand(6, 5), torch.randint(5, (6,))
     expected = ul.evidential_loss(evidence, target, 0.2)
@@ -132,3 +146,14 @@ def test_plain_evidence_inside_a_transform():
     evidence, target = torch.rand(6, 5, requires_grad=True), torch.randint(5, (6,))
     scaled = torch.func.vmap(lambda scale: scale * ul.maxnorm_loss(evidence, target, 0.1))(torch.ones(3))
     torch.testing.assert_close(scaled, ul.maxnorm_loss(evidence, target, 0.1).expand(3))
+
+
+def test_derivatives_after_a_backward_pass_in_inference_mode():
+    constants.cache_clear()
+    evidence, target = torch.rand(6, 5, requires_grad=True), torch.randint(5, (6,))
+    loss = ul.maxnorm_loss(evidence, target, 0.1)
+    with torch.inference_mode():
+        (expected,) = torch.autograd.grad(loss, evidence)
+    (gradient,) = torch.autograd.grad(ul.maxnorm_loss(evidence, target, 0.1), evidence, create_graph=True)
+    torch.testing.assert_close(gradient.detach(), expected.clone())
+    gradient.square().sum().backward()
