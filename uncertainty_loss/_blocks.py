@@ -38,7 +38,7 @@ def in_blocks(function: Callable[..., Tensor], width: int, x: Tensor, *rows: Ten
         rows: The same with other sizes of dimension 1.
     """
     # What may be traced comes first: a size that is asked for becomes part of the graph.
-    if torch.is_grad_enabled() or not can_look(x) or not all(map(can_look, rows)):
+    if torch.is_grad_enabled() or not can_look(x) or torch._C._is_tracing() or not all(map(can_look, rows)):
         return function(x, *rows, None)
     result = torch.empty_like(x) if width == x.shape[1] else x.new_empty(x.shape[0], width, *x.shape[2:])
     before = _memory.used

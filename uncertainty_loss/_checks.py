@@ -60,7 +60,7 @@ def checked_evidence(evidence: Tensor) -> Tensor:
     check_floating("evidence", evidence)
     if evidence.dtype not in (torch.float32, torch.float64):
         evidence = evidence.float()
-    if _enabled and can_look(evidence) and evidence.numel():
+    if _enabled and can_look(evidence) and not torch._C._is_tracing() and evidence.numel():
         # Bits of their own: a view of the imaginary part of a conjugate has those of its negative.
         values = evidence.detach().resolve_neg()
         low, high = torch.aminmax(values.view(_INTEGER[evidence.dtype]))
@@ -97,7 +97,6 @@ def can_look(x: Tensor) -> bool:
         x.is_cpu
         and type(x) in (Tensor, torch.nn.Parameter)
         and not torch.compiler.is_compiling()
-        and not torch._C._is_tracing()
         and not torch._C._are_functorch_transforms_active()
         and not torch._C._functorch.is_legacy_batchedtensor(x)
     )
