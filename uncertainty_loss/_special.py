@@ -162,13 +162,15 @@ def trigamma_rest(a: Tensor) -> Tensor:
 
 
 def trigamma_excess(t: Tensor, factor: float, constant: Tensor) -> Tensor:
-    """factor · (ψ′(a) / t - 1) + constant, a tensor that broadcasts, from t = 1 / (a + ¼) for a ≥ 1."""
-    return polynomial(_scaled(_TRIGAMMA[t.dtype], factor), t, constant)
+    """factor · (ψ′(a) / t - 1) + constant, a tensor that broadcasts, from t = 1 / (a + ¼) for a ≥ 1; factor ½ or 1."""
+    return polynomial(_SCALED_TRIGAMMA[factor][t.dtype], t, constant)
 
 
-@cache
-def _scaled(coefficients: tuple[float, ...], factor: float) -> tuple[float, ...]:
-    return tuple(factor * coefficient for coefficient in coefficients)
+# Made in advance: compilers warn of functions that cache.
+_SCALED_TRIGAMMA = {
+    factor: {dtype: tuple(factor * c for c in coefficients) for dtype, coefficients in _TRIGAMMA.items()}
+    for factor in (0.5, 1.0)
+}
 
 
 class _Binet(torch.autograd.Function):

@@ -1,6 +1,7 @@
 """Losses in compiled graphs: whole, and not compiled again when reg_factor changes."""
 
 import shutil
+import warnings
 
 import pytest
 import torch
@@ -82,6 +83,17 @@ def test_exported_with_any_number_of_rows(name):
     program = torch.export.export(Criterion(), (evidence, target), dynamic_shapes=({0: rows}, {0: rows})).module()
     evidence, target = torch.rand(40_000, 5), torch.randint(5, (40_000,))
     torch.testing.assert_close(program(evidence, target), Criterion()(evidence, target))
+
+
+@pytest.mark.parametrize("name", ul.loss_names())
+def test_compilers_have_nothing_to_warn_of(name):
+    torch._dynamo.reset()
+    torch._dynamo.utils.warn_once_cache.clear()
+    loss = torch.compile(ul.get_loss(name).function, backend="eager", fullgraph=True)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        loss(torch.rand(6, 5, requires_grad=True), torch.randint(5, (6,)), 0.1).backward()
+    assert not [str(warning.message) for warning in caught if "cache" in str(warning.message)]
 
 
 @pytest.mark.filterwarnings("ignore")  # torch wants nobody to trace any more
