@@ -127,7 +127,7 @@ class WholeErrorNorm(Formula):
         total = r + (own + 1)
         # The sum has a constant in place of r, and leaves out what a class without evidence has.
         unit = _unit(rest.detach().amax(1, keepdim=True), classes)
-        parts = (parts + self._none(classes) * unit**self.p) / (r * unit) ** self.p
+        parts = (parts + self._least_sum(classes) * unit**self.p) / (r * unit) ** self.p
         return r / total * ((_whole_excess(r, self.p) + parts) / _whole_excess(total, self.p)) ** (1 / self.p)
 
     def with_slopes(self, classes: int, own: Tensor, rest: Tensor, *sums: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
@@ -136,20 +136,20 @@ class WholeErrorNorm(Formula):
         if classes == 1:
             return super().with_slopes(classes, own, rest, *sums)
         (parts,) = sums
-        one, others, none, inverse_p = constants((1, classes - 1, self._none(classes), 1 / self.p), own.dtype)
+        one, others, least, inverse_p = constants((1, classes - 1, self._least_sum(classes), 1 / self.p), own.dtype)
         r = rest + others
         t = torch.cat([r, (r + own).add_(one)], 1).reciprocal()
         (unit, inverse_total), excess = t.chunk(2, 1), polynomial(_EXCESS[self.p], t)
         (excess_r, excess_total), slope = excess.chunk(2, 1), polynomial(_EXCESS_SLOPE[self.p], t).mul_(t)
         (slope_r, slope_total) = slope.chunk(2, 1)
-        sum_ = (unit**self.p).mul_(none).add_(parts).add_(excess_r)
+        sum_ = (unit**self.p).mul_(least).add_(parts).add_(excess_r)
         losses = (sum_ / excess_total).pow_(1 / self.p).mul_(inverse_total).mul_(r)
         share = losses / sum_
         by_own = (losses * slope_total).div_(excess_total).neg_()
         return losses, (by_own, torch.addcmul(by_own, share, slope_r), share * inverse_p)
 
-    def _none(self, classes: int) -> float:
-        """Σ_{j≠c} ⟨α_j⟩ without evidence."""
+    def _least_sum(self, classes: int) -> float:
+        """Σ_{j≠c} ⟨α_j⟩ where there is no evidence."""
         return (classes - 1.0) * math.factorial(self.p)
 
 
