@@ -62,7 +62,7 @@ def atomic_write(path: Path, mode: str = "w", **open_options: Any) -> Iterator[I
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
-        if target.exists():
+        with contextlib.suppress(FileNotFoundError):  # a new one, or one that another process removes just now
             temporary.chmod(stat.S_IMODE(target.stat().st_mode))
         temporary.replace(target)
     except BaseException:

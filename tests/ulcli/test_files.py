@@ -157,3 +157,23 @@ def test_a_file_without_permission(tmp_path):
     path.chmod(0o444)
     with pytest.raises(UserError, match="permission denied; choose another place with -o"):
         check_writable(path)
+
+
+def test_a_file_that_somebody_else_removes_is_written_all_the_same(tmp_path):
+    target, ended = tmp_path / "file", threading.Event()
+
+    def come_and_go():
+        while not ended.is_set():
+            target.touch()
+            target.unlink(missing_ok=True)
+
+    other = threading.Thread(target=come_and_go)
+    other.start()
+    try:
+        for _ in range(300):
+            with atomic_write(target) as stream:
+                stream.write("whole")
+    finally:
+        ended.set()
+        other.join()
+    assert not list(tmp_path.glob(".*"))
