@@ -1,4 +1,4 @@
-"""Makes `oracle` importable from the tests beside this file and in its sub-folders."""
+"""What tests of the library share; makes `oracle` importable beside this file and in its sub-folders."""
 
 import pytest
 
@@ -9,3 +9,8 @@ from uncertainty_loss import _blocks
 def _temporaries_are_kept_at_any_size(monkeypatch):
     """The batches of tests are small; what is kept for large ones would not be seen."""
     monkeypatch.setattr(_blocks, "_SMALLEST", 0)
+
+
+@pytest.fixture
+def small_blocks(monkeypatch):
+    monkeypatch.setattr(_blocks, "_BLOCK", 8)

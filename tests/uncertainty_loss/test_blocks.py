@@ -14,11 +14,6 @@ from uncertainty_loss._blocks import Temporaries, in_blocks, temporary
 
 
 @pytest.fixture
-def small_blocks(monkeypatch):
-    monkeypatch.setattr(_blocks, "_BLOCK", 8)
-
-
-@pytest.fixture
 def memory(monkeypatch):
     """Memory as of a new thread."""
     monkeypatch.setattr(_blocks, "_memory", _blocks._Memory())

@@ -56,8 +56,7 @@ def test_first_derivatives_for_a_second_one_are_the_same(formula):
     assert again.grad_fn is not None
 
 
-def test_many_gradients_in_one_go(monkeypatch):
-    monkeypatch.setattr("uncertainty_loss._blocks._BLOCK", 8)
+def test_many_gradients_in_one_go(small_blocks):
     evidence, target = torch.rand(6, 5, dtype=torch.float64, requires_grad=True), torch.randint(5, (6,))
     for loss in (ul.maxnorm_loss, ul.evidential_loss):
         losses = loss(evidence, target, 0.1, reduction="none")

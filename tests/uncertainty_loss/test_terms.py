@@ -3,13 +3,7 @@
 import pytest
 import torch
 
-from uncertainty_loss import _blocks
 from uncertainty_loss._terms import Square, Term, elementwise, leave_one_out, put, sums
-
-
-@pytest.fixture
-def small_blocks(monkeypatch):
-    monkeypatch.setattr(_blocks, "_BLOCK", 8)
 
 
 class Cosine(Term):
