@@ -22,7 +22,7 @@ def polynomial(coefficients: tuple[float, ...], t: Tensor, constant: Tensor | No
     if torch.is_grad_enabled() or not can_look(t):
         return _apart(coefficients[-1], (*coefficients[-2::-1], *last), t)
     # With numbers that are tensors already.
-    second, *steps = _descending(coefficients, t.dtype)
+    second, *steps = constants(coefficients[-2::-1], t.dtype)
     return _in_place(torch.add(second, t, alpha=coefficients[-1], out=temporary(t)), (*steps, *last), t)
 
 
@@ -61,11 +61,6 @@ def _in_place(total: Tensor, steps: Iterable[Tensor], t: Tensor) -> Tensor:
     for step in steps:
         torch.addcmul(step, total, t, out=total)
     return total
-
-
-@cache
-def _descending(coefficients: tuple[float, ...], dtype: torch.dtype) -> tuple[Tensor, ...]:
-    return constants(coefficients[-2::-1], dtype)
 
 
 @cache

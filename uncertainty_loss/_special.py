@@ -5,7 +5,8 @@ All of it rests on Binet's function, the remainder of Stirling's formula,
     μ(a) = log Γ(a) - (a - ½) log a + a - ½ log 2π,
 
 which is small and smooth. What is large cancels on paper, in Stirling's elementary part; what is left is a
-polynomial in 1/a. Background: NIST Digital Library of Mathematical Functions, §5.9(i) and §5.11(i).
+polynomial in 1 / a, or, with fewer coefficients, in 1 / (a + ¼). Background: NIST Digital Library of Mathematical
+Functions, §5.9(i) and §5.11(i).
 """
 
 from __future__ import annotations
@@ -89,6 +90,9 @@ _REMAINDER = {
     ),
 }
 
+# The ¼ of the series in t = 1 / (a + ¼).
+SHIFT = 0.25
+
 # Other series of the kind need fewer coefficients in t = 1 / (a + ¼): Y in ψ′(a) = t + t² Y(t),
 _TRIGAMMA = {
     torch.float32: (
@@ -154,7 +158,7 @@ def binet_series(t: Tensor, order: int) -> Tensor:
 
 def trigamma_rest(a: Tensor) -> Tensor:
     """ψ′(a) - 1 / (a + ¼) for a ≥ 1, of the order of 1 / a²."""
-    t = (a + 0.25).reciprocal()
+    t = (a + SHIFT).reciprocal()
     if torch.is_grad_enabled():
         inverse = a.reciprocal()
         return inverse * (t / 4 + inverse / 2) + binet(a, 2)
@@ -234,7 +238,7 @@ def tetragamma(a: Tensor) -> Tensor:
     if torch.is_grad_enabled():
         inverse = a.reciprocal()
         return binet(a, 3) - inverse.square() * (1 + inverse)
-    t = (a + 0.25).reciprocal()
+    t = (a + SHIFT).reciprocal()
     return polynomial(_TETRAGAMMA[t.dtype], t).mul_(t).mul_(t)
 
 
@@ -338,10 +342,10 @@ class Excess(Term):
             step = gain / (x + prior).square()
             base, prior = base + 1, prior + 1
         # With ψ′(a) = t + t² Y that is t (gain (1 + t Y) - 1 / t) where large; 1 / t = gain + base + ¼.
-        t = torch.add(x, prior + 0.25, out=temporary(x)).reciprocal_()
+        t = torch.add(x, prior + SHIFT, out=temporary(x)).reciprocal_()
         kept = 1 - large
         slope = trigamma_rest(x + prior) / t + kept if torch.is_grad_enabled() else trigamma_excess(t, 1.0, kept)
-        slope = slope.mul_(gain).sub_((base + 0.25) * large).mul_(t)
+        slope = slope.mul_(gain).sub_((base + SHIFT) * large).mul_(t)
         return slope if step is None else slope.add_(step)
 
 

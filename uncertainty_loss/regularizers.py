@@ -14,7 +14,7 @@ from uncertainty_loss._blocks import temporary
 from uncertainty_loss._evaluate import evaluate
 from uncertainty_loss._formula import Formula
 from uncertainty_loss._polynomial import constants
-from uncertainty_loss._special import Excess, information_slope, tetragamma, trigamma_excess, trigamma_rest
+from uncertainty_loss._special import SHIFT, Excess, information_slope, tetragamma, trigamma_excess, trigamma_rest
 from uncertainty_loss._terms import Square, Term, times, two_part_total
 
 
@@ -166,7 +166,7 @@ class InformationTerm(Formula):
         if self.full_strength:
             gap = gap + own
         b = constant + classes
-        return parts + squares / 2 * (gap / (b + 0.25) / (b + gap + 0.25) - trigamma_rest(b + gap))
+        return parts + squares / 2 * (gap / (b + SHIFT) / (b + gap + SHIFT) - trigamma_rest(b + gap))
 
     def with_slopes(self, classes: int, own: Tensor, rest: Tensor, *sums: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         if self._closed(classes) or self.full_strength:
@@ -191,13 +191,13 @@ class Information(Term):
     """
 
     def rows(self, classes: int, rest: Tensor, total: Tensor) -> tuple[Tensor, ...]:
-        return ((total + (classes + 0.25)).reciprocal() / 2,)
+        return ((total + (classes + SHIFT)).reciprocal() / 2,)
 
     def value(self, x: Tensor, *rows: Tensor) -> Tensor:
         # ½ e (e t) ((b - a) w + (ψ′(a) / t - 1))
         (half_w,) = rows
         high, low = two_part_total(x, plus=x.shape[1] - 1)
-        t = torch.add(x, 1.25, out=temporary(x)).reciprocal_()
+        t = torch.add(x, 1 + SHIFT, out=temporary(x)).reciprocal_()
         gap = torch.sub(high, x, out=temporary(x)).add_(low)
         value = trigamma_excess(t, 0.5, gap.mul_(half_w))
         return value.mul_(t.mul_(x)).mul_(x)
