@@ -28,44 +28,60 @@ _SMALLEST = 1 << 14
 _MOST_VIEWS = 256
 
 
-def in_blocks(function: Callable[..., Tensor], width: int, x: Tensor, *rows: Tensor) -> Tensor:
-    """function(x, *rows, out), a block of rows at a time where that pays.
+def in_blocks(function: Callable[..., tuple[Tensor, ...]], x: Tensor, *rows: Tensor) -> tuple[Tensor, ...]:
+    """function(x, *rows), a block of rows at a time where that pays.
 
     Args:
-        function: Treats every row by itself; result of shape (N, width, ...), in out unless that is None.
-        width: Size of dimension 1 of the result.
+        function: Treats every row by itself; results of shape (N, M, ...), with a few numbers a row.
         x: (N, C, ...).
         rows: The same with other sizes of dimension 1.
     """
-    # What may be traced comes first: a size that is asked for becomes part of the graph.
-    if torch.is_grad_enabled() or not can_look(x) or torch._C._is_tracing() or not all(map(can_look, rows)):
-        return function(x, *rows, None)
-    result = torch.empty_like(x) if width == x.shape[1] else x.new_empty(x.shape[0], width, *x.shape[2:])
+    if not _served(x, *rows):
+        return function(x, *rows)
     before = _memory.used
     # Not by Temporaries: an interrupt may come as its methods begin, and then temporaries would be kept forever.
     try:
         if before is None:
             _memory.used = 0
-        _fill(function, x, *rows, result)
+        return _joined(function, x, *rows)
     finally:
         _memory.used = before
+
+
+def filled_in_blocks(function: Callable[..., Tensor], x: Tensor, *rows: Tensor) -> Tensor:
+    """function(x, *rows, out=out), likewise, for one result of x's shape, in out unless that is None."""
+    if not _served(x, *rows):
+        return function(x, *rows, out=None)
+
+    def fill(x: Tensor, out: Tensor, *rows: Tensor) -> tuple[Tensor, ...]:
+        function(x, *rows, out=out)
+        return ()
+
+    result = torch.empty_like(x)
+    in_blocks(fill, x, result, *rows)
     return result
 
 
-def _fill(function: Callable[..., Tensor], x: Tensor, *rows: Tensor) -> None:
+def _served(*tensors: Tensor) -> bool:
+    # What may be traced comes first: a size that is asked for becomes part of the graph.
+    return not torch.is_grad_enabled() and not torch._C._is_tracing() and all(map(can_look, tensors))
+
+
+def _joined(function: Callable[..., tuple[Tensor, ...]], x: Tensor, *rows: Tensor) -> tuple[Tensor, ...]:
     dims = [dim for dim in (0, *range(2, x.ndim)) if x.shape[dim] > 1] if x.numel() > _BLOCK else []
     if not dims:
-        function(x, *rows)
-        return
+        return function(x, *rows)
     # Along the first dimension that has a length; what is still too large is cut again.
     dim = dims[0]
     step = max(1, _BLOCK * x.shape[dim] // x.numel())
     if step > 64:
         step -= step % 16  # blocks that do not start with a cache line are slow
+    results = []
     for start in range(0, x.shape[dim], step):
         length = min(step, x.shape[dim] - start)
         with Temporaries():
-            _fill(function, *(tensor.narrow(dim, start, length) for tensor in (x, *rows)))
+            results.append(_joined(function, *(tensor.narrow(dim, start, length) for tensor in (x, *rows))))
+    return tuple(torch.cat(parts, dim) for parts in zip(*results, strict=True))
 
 
 class _Memory(threading.local):

@@ -30,7 +30,7 @@ class Formula:
         raise NotImplementedError
 
     def with_slopes(self, classes: int, own: Tensor, rest: Tensor, *sums: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """The loss for one candidate, (N, 1, ...), and its derivatives by own, rest and every sum; no graph.
+        """The loss for one candidate, (N, 1, ...), and its derivatives by own, rest and every sum, which broadcast.
 
         For formulas that know a shorter way than automatic derivatives: of a batch of common size those many small
         steps take longer than all of its classes.
@@ -83,7 +83,7 @@ class Regularized(Formula):
         return isinstance(self.factor, Tensor)
 
     def _divided(self, classes: int, sums: tuple[Tensor, ...]) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-        length = len(self.formula.terms(classes))
+        length = sum(term.count for term in self.formula.terms(classes))
         return sums[:length], sums[length:]
 
 
@@ -96,13 +96,8 @@ def row_losses(formula: Formula, evidence: Tensor, index: Tensor) -> Tensor:
 
 
 def _automatic(formula: Formula, evidence: Tensor, index: Tensor) -> Tensor:
-    return _without_candidates(formula(evidence.shape[1], *_parts(formula, evidence, index)))
-
-
-def _parts(formula: Formula, evidence: Tensor, index: Tensor) -> tuple[Tensor, ...]:
-    """What the formula takes, (N, 1, ...) each."""
-    terms = formula.terms(evidence.shape[1])
-    return sums(terms, evidence, index).chunk(2 + len(terms), 1)
+    classes = evidence.shape[1]
+    return _without_candidates(formula(classes, *sums(formula.terms(classes), evidence, index)))
 
 
 def _without_candidates(losses: Tensor) -> Tensor:
@@ -116,18 +111,20 @@ class _RowLosses(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, formula: Formula, evidence: Tensor, index: Tensor) -> Tensor:
         ctx.formula = formula
-        own, rest, *totals = _parts(formula, evidence, index)
-        losses, slopes = formula.with_slopes(evidence.shape[1], own, rest, *totals)
-        ctx.save_for_backward(evidence, index, rest, torch.cat(slopes, 1))
+        classes = evidence.shape[1]
+        own, rest, *totals = sums(formula.terms(classes), evidence, index)
+        losses, slopes = formula.with_slopes(classes, own, rest, *totals)
+        ctx.save_for_backward(evidence, index, rest, *slopes)
         return _without_candidates(losses)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, None]:
-        evidence, index, rest, slopes = ctx.saved_tensors
+        evidence, index, rest, *slopes = ctx.saved_tensors
         if torch.is_grad_enabled():
             # Somebody will differentiate this once more. By another name: hooks of the evidence wait for the result.
             evidence = evidence.view_as(evidence)
             losses = _automatic(ctx.formula, evidence, index)
             return None, *torch.autograd.grad(losses, evidence, grad, create_graph=True), None
         terms = ctx.formula.terms(evidence.shape[1])
-        return None, pull_back(terms, evidence, index, rest, slopes * grad.unsqueeze(1)), None
+        grad = grad.unsqueeze(1)
+        return None, pull_back(terms, evidence, index, rest, [slope * grad for slope in slopes]), None

@@ -74,3 +74,8 @@ def constants(values: tuple[float, ...], dtype: torch.dtype) -> tuple[Tensor, ..
 def numbers(values: tuple[float, ...], like: Tensor) -> Sequence[float | Tensor]:
     """`constants` where they are fit for what is to be computed from the tensor."""
     return constants(values, like.dtype) if can_look(like) else values
+
+
+def number(value: float, like: Tensor) -> float | Tensor:
+    """One of `numbers`."""
+    return numbers((value,), like)[0]

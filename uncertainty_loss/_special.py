@@ -21,7 +21,7 @@ from torch import Tensor
 
 from uncertainty_loss._blocks import temporary
 from uncertainty_loss._checks import can_look
-from uncertainty_loss._polynomial import polynomial
+from uncertainty_loss._polynomial import number, polynomial
 from uncertainty_loss._terms import Term, apply, elementwise, with_signature
 
 # Row n holds R_n, constant term first: μ⁽ⁿ⁾(a) = (-1)ⁿ tⁿ⁺¹ R_n(t), t = 1/a in (0, 1]. Chebyshev series of 60-digit
@@ -158,7 +158,7 @@ def binet_series(t: Tensor, order: int) -> Tensor:
 
 def trigamma_rest(a: Tensor) -> Tensor:
     """ψ′(a) - 1 / (a + ¼) for a ≥ 1, of the order of 1 / a²."""
-    t = (a + SHIFT).reciprocal()
+    t = (a + number(SHIFT, a)).reciprocal()
     if torch.is_grad_enabled():
         inverse = a.reciprocal()
         return inverse * (t / 4 + inverse / 2) + binet(a, 2)
@@ -209,7 +209,8 @@ def binet(a: Tensor, order: int = 0) -> Tensor:
         True
     """
     if order <= 3:
-        return apply(_Binet, a, order)
+        result: Tensor = apply(_Binet, a, order)
+        return result
     # Only second derivatives of trigamma come here. Torch's polygamma is slow, and differentiable for good.
     elementary = math.factorial(order - 2) * a ** (1 - order) + math.factorial(order - 1) / 2 * a**-order
     polygamma: Tensor = torch.polygamma(order - 1, a)
@@ -238,22 +239,25 @@ def tetragamma(a: Tensor) -> Tensor:
     if torch.is_grad_enabled():
         inverse = a.reciprocal()
         return binet(a, 3) - inverse.square() * (1 + inverse)
-    t = (a + SHIFT).reciprocal()
+    t = (a + number(SHIFT, a)).reciprocal()
     return polynomial(_TETRAGAMMA[t.dtype], t).mul_(t).mul_(t)
 
 
-def information_slope(evidence: Tensor, constant: Tensor) -> Tensor:
-    """The derivative of ½ e² ψ′(1 + e), divided by e, plus a constant that broadcasts.
+def information_slope(evidence: Tensor, factor: Tensor, constant: Tensor) -> Tensor:
+    """factor · the derivative of ½ e² ψ′(1 + e) over e, plus a constant; factor and constant broadcast.
 
     Example:
-        >>> information_slope(torch.tensor([0.0, 1e6]), torch.tensor(0.0))
+        >>> information_slope(torch.tensor([0.0, 1e6]), torch.tensor(1.0), torch.tensor(0.0))
         tensor([1.6449e+00, 5.0000e-07])
     """
     if torch.is_grad_enabled():
         a = evidence + 1
-        return trigamma(a) + evidence / 2 * tetragamma(a) + constant
-    t = torch.add(evidence, 1.125, out=temporary(evidence)).reciprocal_()
-    return polynomial(_INFORMATION[t.dtype], t, constant)
+        return (trigamma(a) + evidence / 2 * tetragamma(a)) * factor + constant
+    t = torch.add(evidence, number(1.125, evidence), out=temporary(evidence)).reciprocal_()
+    slope = polynomial(_INFORMATION[t.dtype], t)
+    if not can_look(factor):
+        return slope * (t * factor) + constant
+    return torch.addcmul(constant, slope, t.mul_(factor), out=slope)
 
 
 def digamma_difference(a: Tensor, gap: Tensor) -> Tensor:
@@ -305,7 +309,8 @@ class Excess(Term):
 
     def __call__(self, evidence: Tensor, large: Tensor) -> Tensor:
         """(N, C, ...) with flags (N, 1, ...), 1 or 0."""
-        return elementwise(self, evidence, large)
+        (result,) = elementwise(self, evidence, large)
+        return result
 
     def large(self, rest: Tensor, classes: int) -> Tensor:
         """The flags, for total evidence (N, 1, ...)."""
@@ -342,8 +347,8 @@ class Excess(Term):
             step = gain / (x + prior).square()
             base, prior = base + 1, prior + 1
         # With ψ′(a) = t + t² Y that is t (gain (1 + t Y) - 1 / t) where large; 1 / t = gain + base + ¼.
-        t = torch.add(x, prior + SHIFT, out=temporary(x)).reciprocal_()
-        kept = 1 - large
+        t = torch.add(x, number(prior + SHIFT, x), out=temporary(x)).reciprocal_()
+        kept = number(1, x) - large
         slope = trigamma_rest(x + prior) / t + kept if torch.is_grad_enabled() else trigamma_excess(t, 1.0, kept)
         slope = slope.mul_(gain).sub_((base + SHIFT) * large).mul_(t)
         return slope if step is None else slope.add_(step)

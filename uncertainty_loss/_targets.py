@@ -10,6 +10,8 @@ came. It gives one value for each row of the batch and each candidate, shape (N,
 
 from __future__ import annotations
 
+from itertools import chain
+
 import torch
 from torch import Tensor
 
@@ -99,7 +101,9 @@ class ProbabilitySplit(Split):
         with torch.no_grad():
             largest, total = rest.amax(1, keepdim=True), self.evidence.sum(1, keepdim=True)
             rows = [term.rows(self.classes, largest, total) for term in terms]
-        values = (elementwise(term, self.evidence, *row) for term, row in zip(terms, rows, strict=True))
+        values = chain.from_iterable(
+            elementwise(term, self.evidence, *row) for term, row in zip(terms, rows, strict=True)
+        )
         losses = formula(self.classes, self.evidence, rest, *(leave_one_out(value) for value in values))
         return (self.probabilities * losses).sum(1).to(self.dtype)
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from typing import Any, ParamSpec, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
 
-from uncertainty_loss._blocks import Temporaries, in_blocks, temporary
+from uncertainty_loss._blocks import Temporaries, filled_in_blocks, in_blocks, temporary
 from uncertainty_loss._checks import can_look
 
 _P = ParamSpec("_P")
@@ -23,7 +23,13 @@ def with_signature(forward: Callable[_P, _T]) -> Callable[_P, _T]:
 
 
 class Term:
-    """A function of a class's evidence, element-wise."""
+    """A function of a class's evidence, element-wise; or several that have steps in common.
+
+    Attributes:
+        count: How many.
+    """
+
+    count: ClassVar[int] = 1
 
     @property
     def absent(self) -> float | None:
@@ -44,6 +50,10 @@ class Term:
         """The function, (N, C, ...)."""
         raise NotImplementedError
 
+    def values(self, x: Tensor, *rows: Tensor) -> tuple[Tensor, ...]:
+        """All functions."""
+        return (self.value(x, *rows),)
+
     def slope(self, x: Tensor, *rows: Tensor) -> Tensor:
         """Its derivative in x, in a new tensor; rows count as constants.
 
@@ -51,14 +61,18 @@ class Term:
         """
         raise NotImplementedError
 
-    def add_slope(self, total: Tensor, grad: Tensor, x: Tensor, *rows: Tensor, out: Tensor | None = None) -> Tensor:
-        """total + grad · slope; all of them broadcast to x's shape, which the result has.
+    def add_slopes(
+        self, total: Tensor, grads: Sequence[Tensor], x: Tensor, *rows: Tensor, out: Tensor | None = None
+    ) -> Tensor:
+        """total + the sum of grad · slope; all of them broadcast to x's shape, which the result has.
 
         For terms that get there in fewer steps than one after the other.
 
         Args:
+            grads: One for each function.
             out: Where the result goes, unless None; total may be the same.
         """
+        (grad,) = grads
         return torch.add(times(self.slope(x, *rows), grad), total, out=out)
 
 
@@ -74,16 +88,20 @@ class Square(Term):
     def value(self, x: Tensor, *rows: Tensor) -> Tensor:
         return torch.mul(x, x, out=temporary(x))
 
-    def add_slope(self, total: Tensor, grad: Tensor, x: Tensor, *rows: Tensor, out: Tensor | None = None) -> Tensor:
+    def add_slopes(
+        self, total: Tensor, grads: Sequence[Tensor], x: Tensor, *rows: Tensor, out: Tensor | None = None
+    ) -> Tensor:
+        twice = grads[0] + grads[0]
         # In one step where torch has a fast one: not with two tensors that broadcast.
         if total.shape == x.shape:
-            return torch.addcmul(total, x, 2 * grad, out=out)
-        return torch.mul(x, 2 * grad, out=out).add_(total)
+            return torch.addcmul(total, x, twice, out=out)
+        return torch.mul(x, twice, out=out).add_(total)
 
 
-def elementwise(term: Term, x: Tensor, *rows: Tensor) -> Tensor:
-    """The term of every element, (N, C, ...); differentiable in x."""
-    return apply(_Elementwise, term, x, *rows)
+def elementwise(term: Term, x: Tensor, *rows: Tensor) -> tuple[Tensor, ...]:
+    """The term's functions of every element, (N, C, ...) each; differentiable in x."""
+    results: tuple[Tensor, ...] = apply(_Elementwise, term, x, *rows)
+    return results
 
 
 class _Elementwise(torch.autograd.Function):
@@ -91,22 +109,22 @@ class _Elementwise(torch.autograd.Function):
 
     @staticmethod
     @with_signature
-    def forward(term: Term, x: Tensor, *rows: Tensor) -> Tensor:
-        return term.value(x, *rows)
+    def forward(term: Term, x: Tensor, *rows: Tensor) -> tuple[Tensor, ...]:
+        return term.values(x, *rows)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         ctx.term = inputs[0]
         ctx.save_for_backward(*inputs[1:])
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         x, *rows = ctx.saved_tensors
-        return None, ctx.term.add_slope(x.new_zeros(()), grad, x, *rows), *[None] * len(rows)
+        return None, ctx.term.add_slopes(x.new_zeros(()), grads, x, *rows), *[None] * len(rows)
 
 
-def sums(terms: tuple[Term, ...], x: Tensor, index: Tensor) -> Tensor:
-    """x at index, the sum of x elsewhere, and the sum elsewhere of every term: (N, 2 + terms, ...).
+def sums(terms: tuple[Term, ...], x: Tensor, index: Tensor) -> tuple[Tensor, ...]:
+    """x at index, the sum of x elsewhere, and the sum elsewhere of every function of the terms: (N, 1, ...) each.
 
     Elsewhere is summed by itself: taking x at index off a total leaves no digits where it is nearly all.
 
@@ -115,7 +133,8 @@ def sums(terms: tuple[Term, ...], x: Tensor, index: Tensor) -> Tensor:
         x: (N, C, ...).
         index: (N, 1, ...), along dimension 1.
     """
-    return apply(_Sums, terms, x, index)
+    results: tuple[Tensor, ...] = apply(_Sums, terms, x, index)
+    return results
 
 
 class _Sums(torch.autograd.Function):
@@ -123,54 +142,61 @@ class _Sums(torch.autograd.Function):
 
     @staticmethod
     @with_signature
-    def forward(terms: tuple[Term, ...], x: Tensor, index: Tensor) -> Tensor:
-        def block(x: Tensor, index: Tensor, out: Tensor | None) -> Tensor:
+    def forward(terms: tuple[Term, ...], x: Tensor, index: Tensor) -> tuple[Tensor, ...]:
+        def block(x: Tensor, index: Tensor) -> tuple[Tensor, ...]:
             others = put(x, index, 0.0)
             rest = others.sum(1, keepdim=True)
             results = [x.gather(1, index), rest]
             for term in terms:
                 rows = term.rows(x.shape[1], rest, rest)
                 with Temporaries():
-                    total = term.value(_without(term, x, others, index), *rows).sum(1, keepdim=True)
+                    values = term.values(_without(term, x, others, index), *rows)
+                    totals = [value.sum(1, keepdim=True) for value in values]
                 if term.absent is None:
-                    total = total - term.value(torch.zeros_like(rest), *rows)
-                results.append(total)
-            return torch.cat(results, 1, out=out)
+                    excess = term.values(torch.zeros_like(rest), *rows)
+                    totals = [total - more for total, more in zip(totals, excess, strict=True)]
+                results += totals
+            return tuple(results)
 
-        return in_blocks(block, 2 + len(terms), x, index)
+        return in_blocks(block, x, index)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         ctx.terms, x, index = inputs
-        ctx.save_for_backward(x, index, output)
+        ctx.save_for_backward(x, index, output[1])
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, None]:
-        x, index, results = ctx.saved_tensors
-        return None, pull_back(ctx.terms, x, index, results.detach().narrow(1, 1, 1), grad), None
+    def backward(ctx: Any, *grads: Tensor) -> tuple[None, Tensor, None]:
+        x, index, rest = ctx.saved_tensors
+        return None, pull_back(ctx.terms, x, index, rest.detach(), grads), None
 
 
-def pull_back(terms: tuple[Term, ...], x: Tensor, index: Tensor, rest: Tensor, grad: Tensor) -> Tensor:
-    """The gradient of x from that of its `sums`.
+def pull_back(terms: tuple[Term, ...], x: Tensor, index: Tensor, rest: Tensor, grads: Sequence[Tensor]) -> Tensor:
+    """The gradient of x from those of its `sums`.
 
     Args:
         terms, x, index: As in `sums`.
         rest: The sum of x elsewhere, (N, 1, ...), a constant.
-        grad: (N, 2 + terms, ...).
+        grads: One for each sum, (N, 1, ...).
     """
 
-    def block(x: Tensor, index: Tensor, rest: Tensor, grad: Tensor, out: Tensor | None) -> Tensor:
-        grad_own, total, *grads = grad.chunk(grad.shape[1], 1)
+    def block(
+        x: Tensor, index: Tensor, rest: Tensor, grad_own: Tensor, total: Tensor, *grads: Tensor, out: Tensor | None
+    ) -> Tensor:
         # What comes out at index is written over. A second derivative must not pass there all the same.
         others = put(x, index, 0.0) if torch.is_grad_enabled() else x
-        for term, grad_term in zip(terms, grads, strict=True):
+        for term in terms:
+            mine, grads = grads[: term.count], grads[term.count :]
             elsewhere = _without(term, x, others, index) if torch.is_grad_enabled() else x
             rows = term.rows(x.shape[1], rest, rest)
             with Temporaries():
-                total = term.add_slope(total, grad_term, elsewhere, *rows, out=out)
+                total = term.add_slopes(total, mine, elsewhere, *rows, out=out)
         return put_(total, index, grad_own) if terms else put(total.expand_as(x), index, grad_own, out)
 
-    return in_blocks(block, x.shape[1], x, index, rest, grad)
+    if torch.compiler.is_compiling():
+        # In one tensor: a compiler would work out for every element again what its row has.
+        grads = torch.cat(tuple(grads), 1).chunk(len(grads), 1)
+    return filled_in_blocks(block, x, index, rest, *grads)
 
 
 def _without(term: Term, x: Tensor, others: Tensor, index: Tensor) -> Tensor:
@@ -202,7 +228,8 @@ def leave_one_out(x: Tensor) -> Tensor:
         >>> leave_one_out(torch.tensor([[1e9, 1.0, 2.0]]))
         tensor([[3.0000e+00, 1.0000e+09, 1.0000e+09]])
     """
-    return apply(_LeaveOneOut, x)
+    result: Tensor = apply(_LeaveOneOut, x)
+    return result
 
 
 class _LeaveOneOut(torch.autograd.Function):
@@ -229,9 +256,7 @@ def two_part_total(x: Tensor, plus: float = 0.0) -> tuple[Tensor, Tensor]:
     if x.dtype == torch.float32 and x.device.type != "mps":
         # The total with twice the digits. The first difference is exact for an x_k that is nearly all of it.
         with Temporaries():
-            place = temporary(x, torch.float64)
-            wide = x if place is None else place.copy_(x)
-            total = wide.sum(1, keepdim=True, dtype=torch.float64) + plus
+            total = x.sum(1, keepdim=True, dtype=torch.float64) + plus
         high = total.float()
         return high, (total - high).float()
     # The largest, and the total without it: what is left where x_k is the largest is a sum of all others.
@@ -239,10 +264,6 @@ def two_part_total(x: Tensor, plus: float = 0.0) -> tuple[Tensor, Tensor]:
     return x.gather(1, where), put(x, where, 0.0).sum(1, keepdim=True) + plus
 
 
-def apply(function: type[torch.autograd.Function], *arguments: Any) -> Tensor:
+def apply(function: type[torch.autograd.Function], *arguments: Any) -> Any:
     """function.apply, or its bare forward where nobody asks for a gradient (compilers trace that further)."""
-    if torch.is_grad_enabled():
-        result: Tensor = function.apply(*arguments)
-    else:
-        result = function.forward(*arguments)
-    return result
+    return function.apply(*arguments) if torch.is_grad_enabled() else function.forward(*arguments)

@@ -5,7 +5,9 @@ Each is a formula (see `_formula`) that losses add, and a public function of the
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -13,9 +15,9 @@ from torch import Tensor
 from uncertainty_loss._blocks import temporary
 from uncertainty_loss._evaluate import evaluate
 from uncertainty_loss._formula import Formula
-from uncertainty_loss._polynomial import constants
+from uncertainty_loss._polynomial import constants, number, numbers
 from uncertainty_loss._special import SHIFT, Excess, information_slope, tetragamma, trigamma_excess, trigamma_rest
-from uncertainty_loss._terms import Square, Term, times, two_part_total
+from uncertainty_loss._terms import Term, two_part_total
 
 
 def uniform_dirichlet_kl(
@@ -77,7 +79,8 @@ class WrongEvidenceKL(Formula):
         large = Excess(self.prior, self.prior).large(rest, classes)
         total = Excess(classes * self.prior, classes * self.prior)
         by_rest = total.slope(rest, large).neg_()
-        return parts - total.value(rest, large), (torch.zeros_like(own), by_rest, torch.ones_like(parts))
+        zero, one = constants((0, 1), rest.dtype)
+        return parts - total.value(rest, large), (zero, by_rest, one)
 
 
 @dataclass(frozen=True)
@@ -151,7 +154,7 @@ class InformationTerm(Formula):
 
     def terms(self, classes: int) -> tuple[Term, ...]:
         # Of two classes ψ′(a) - ψ′(a + 1) = 1 / a² is left; what the general form would take that from is far larger.
-        return (HalfSquaredShare(),) if self._closed(classes) else (Information(), Square())
+        return (HalfSquaredShare(),) if self._closed(classes) else (Information(),)
 
     def __call__(self, classes: int, own: Tensor, rest: Tensor, *sums: Tensor) -> Tensor:
         if self._closed(classes):
@@ -172,39 +175,48 @@ class InformationTerm(Formula):
         if self._closed(classes) or self.full_strength:
             return super().with_slopes(classes, own, rest, *sums)
         parts, squares = sums
-        all_classes, minus_half = constants((classes, -0.5), rest.dtype)
+        all_classes, minus_half, zero, one = constants((classes, -0.5, 0, 1), rest.dtype)
         b = rest + all_classes
         by_squares = trigamma_rest(b).mul_(minus_half)
         by_rest = tetragamma(b).mul_(squares).mul_(minus_half)
         losses = torch.addcmul(parts, squares, by_squares)
-        return losses, (torch.zeros_like(own), by_rest, torch.ones_like(parts), by_squares)
+        return losses, (zero, by_rest, one, by_squares)
 
     def _closed(self, classes: int) -> bool:
         return classes == 2 and not self.full_strength
 
 
 class Information(Term):
-    """½ e² (ψ′(a) - w), a = e + 1, w = 1 / (b + ¼), b = K + Σ e: of ψ′(b) what is largest.
+    """½ e² (ψ′(a) - w), a = e + 1, w = 1 / (b + ¼), b = K + Σ e: of ψ′(b) what is largest. And e², which w wants.
 
     For an e that is nearly all evidence ψ′(a) - ψ′(b) has no digits, and b - a has none. So the largest parts are
     subtracted on paper, t - w = (b - a) t w for t = 1 / (a + ¼), and b - a is a sum of what is not negative.
     """
 
-    def rows(self, classes: int, rest: Tensor, total: Tensor) -> tuple[Tensor, ...]:
-        return ((total + (classes + SHIFT)).reciprocal() / 2,)
+    count: ClassVar[int] = 2
 
-    def value(self, x: Tensor, *rows: Tensor) -> Tensor:
-        # ½ e (e t) ((b - a) w + (ψ′(a) / t - 1))
+    def rows(self, classes: int, rest: Tensor, total: Tensor) -> tuple[Tensor, ...]:
+        shift, half = numbers((classes + SHIFT, 0.5), total)
+        return ((total + shift).reciprocal() * half,)
+
+    def values(self, x: Tensor, *rows: Tensor) -> tuple[Tensor, ...]:
+        # ½ e² t ((b - a) w + (ψ′(a) / t - 1))
         (half_w,) = rows
         high, low = two_part_total(x, plus=x.shape[1] - 1)
-        t = torch.add(x, 1 + SHIFT, out=temporary(x)).reciprocal_()
+        t = torch.add(x, number(1 + SHIFT, x), out=temporary(x)).reciprocal_()
         gap = torch.sub(high, x, out=temporary(x)).add_(low)
-        value = trigamma_excess(t, 0.5, gap.mul_(half_w))
-        return value.mul_(t.mul_(x)).mul_(x)
+        value = trigamma_excess(t, 0.5, gap.mul_(half_w)).mul_(t)
+        square = torch.mul(x, x, out=temporary(x))
+        return value.mul_(square), square
 
-    def add_slope(self, total: Tensor, grad: Tensor, x: Tensor, *rows: Tensor, out: Tensor | None = None) -> Tensor:
+    def add_slopes(
+        self, total: Tensor, grads: Sequence[Tensor], x: Tensor, *rows: Tensor, out: Tensor | None = None
+    ) -> Tensor:
         # Other slopes of the row are of order 1, unless there are two classes: nothing small is left that matters.
-        return torch.addcmul(total, times(information_slope(x, -2 * rows[0]), grad), x, out=out)
+        grad, grad_square = grads
+        (half_w,) = rows
+        constant = torch.addcmul(grad_square, half_w, grad, value=-1)
+        return torch.addcmul(total, information_slope(x, grad, constant + constant), x, out=out)
 
 
 class HalfSquaredShare(Term):

@@ -10,7 +10,7 @@ import torch
 
 import uncertainty_loss as ul
 from uncertainty_loss import _blocks
-from uncertainty_loss._blocks import Temporaries, in_blocks, temporary
+from uncertainty_loss._blocks import Temporaries, filled_in_blocks, in_blocks, temporary
 
 
 @pytest.fixture
@@ -32,22 +32,24 @@ def product(x, row, out):
     return torch.mul(x, row, out=out)
 
 
-def total(x, row, out):
-    return torch.sum(x * row, 1, keepdim=True, out=out)
+def ends(x, row):
+    return (x * row).amin(1, keepdim=True), (x * row).amax(1, keepdim=True)
 
 
 @pytest.mark.parametrize("shape", [(50, 3), (1, 3, 40), (2, 3, 5, 7), (1, 100), (3, 1, 30), (0, 3)])
 def test_blocks_cover_everything_once(shape, small_blocks):
     x, rows = torch.rand(shape), torch.rand((*shape[:1], 1, *shape[2:]))
     with torch.no_grad():
-        assert torch.equal(in_blocks(product, shape[1], x, rows), x * rows)
-        assert torch.equal(in_blocks(total, 1, x, rows), (x * rows).sum(1, True))
+        assert torch.equal(filled_in_blocks(product, x, rows), x * rows)
+        low, high = in_blocks(ends, x, rows)
+    assert torch.equal(low, (x * rows).amin(1, True))
+    assert torch.equal(high, (x * rows).amax(1, True))
 
 
 def test_blocks_are_small(small_blocks):
     sizes = []
     with torch.no_grad():
-        in_blocks(lambda x, out: sizes.append(x.numel()), 3, torch.rand(4, 3, 9, 5))
+        filled_in_blocks(lambda x, out: sizes.append(x.numel()), torch.rand(4, 3, 9, 5))
     assert max(sizes) <= 16
     assert sum(sizes) == 4 * 3 * 9 * 5
 
@@ -55,14 +57,15 @@ def test_blocks_are_small(small_blocks):
 def test_blocks_keep_the_layout(small_blocks):
     x = torch.rand(2, 3, 4, 5).contiguous(memory_format=torch.channels_last)
     with torch.no_grad():
-        result = in_blocks(lambda x, out: torch.add(x, 1, out=out), 3, x)
+        result = filled_in_blocks(lambda x, out: torch.add(x, 1, out=out), x)
     assert result.is_contiguous(memory_format=torch.channels_last)
     assert torch.equal(result, x + 1)
 
 
 def test_gradients_are_not_cut_into_blocks(small_blocks):
     x = torch.rand(50, 3, requires_grad=True)
-    assert in_blocks(lambda x, out: torch.mul(x, x, out=out), 3, x).grad_fn is not None
+    assert filled_in_blocks(lambda x, out: torch.mul(x, x, out=out), x).grad_fn is not None
+    assert in_blocks(lambda x: (x * x,), x)[0].grad_fn is not None
 
 
 def test_temporaries_do_not_overlap_until_they_are_free(memory):

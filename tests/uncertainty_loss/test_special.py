@@ -89,12 +89,12 @@ def test_information_slope(dtype):
     x, exact = tensor([1e-4, 0.3, 2.0, 99.0, 1e4, 1e7], dtype)
 
     def slope(e):
-        return mpmath.psi(1, e + 1) + e * mpmath.psi(2, e + 1) / 2
+        return 3 * (mpmath.psi(1, e + 1) + e * mpmath.psi(2, e + 1) / 2) + mpmath.mpf(0.25)
 
-    zero = torch.zeros(1, dtype=dtype)
-    assert relative(information_slope(x, zero), slope, exact) < TOLERANCE[dtype]
+    three, quarter = torch.tensor([[3.0], [0.25]], dtype=dtype)
+    assert relative(information_slope(x, three, quarter), slope, exact) < TOLERANCE[dtype]
     with torch.no_grad():
-        assert relative(information_slope(x, zero), slope, exact) < TOLERANCE[dtype]
+        assert relative(information_slope(x, three, quarter), slope, exact) < TOLERANCE[dtype]
 
 
 def exact_excess(a, b):

@@ -7,6 +7,7 @@ arXiv 1910.04819.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -16,7 +17,7 @@ from torch import Tensor
 from uncertainty_loss._blocks import temporary
 from uncertainty_loss._evaluate import evaluate
 from uncertainty_loss._formula import Formula
-from uncertainty_loss._polynomial import constants, numbers, polynomial, row_polynomial
+from uncertainty_loss._polynomial import constants, number, numbers, polynomial, row_polynomial
 from uncertainty_loss._special import binet
 from uncertainty_loss._terms import Term
 from uncertainty_loss.losses._module import LossModule
@@ -154,7 +155,7 @@ class WholeErrorNorm(Formula):
 
 
 def _unit(rest: Tensor, classes: int) -> Tensor:
-    return (rest + max(classes - 1, 1)).reciprocal()
+    return (rest + number(max(classes - 1, 1), rest)).reciprocal()
 
 
 def _whole_excess(x: Tensor, p: int) -> Tensor:
@@ -179,16 +180,23 @@ class WholeRising(Term):
         return tuple(powers)
 
     def value(self, x: Tensor, *rows: Tensor) -> Tensor:
-        z = torch.mul(x, rows[0], out=temporary(x))
-        if self.p == 1:
+        if self.p % 2:
+            z, powers, coefficients = torch.mul(x, rows[0], out=temporary(x)), rows, _RISING[self.p]
+        else:
+            # Half as many steps: factors in pairs, (e + i) (e + p + 1 - i) = y + i (p + 1 - i), y = e² + (p + 1) e.
+            scale, step = rows[0] * rows[0], self.p + 1
+            z = torch.addcmul(x, x, x, value=1 / step, out=temporary(x)).mul_(scale * number(step, x))
+            powers, coefficients = rows[1:-1:2], _RISING_IN_PAIRS[self.p]
+        if len(coefficients) == 2:
             return z
-        coefficients = numbers(_RISING[self.p][1:-1], x)
-        lower = [power * c for c, power in zip(coefficients, reversed(rows), strict=True)]
+        lower = [power * c for c, power in zip(numbers(coefficients[1:-1], x), reversed(powers), strict=True)]
         return row_polynomial(lower, 1.0, z).mul_(z)
 
-    def add_slope(self, total: Tensor, grad: Tensor, x: Tensor, *rows: Tensor, out: Tensor | None = None) -> Tensor:
+    def add_slopes(
+        self, total: Tensor, grads: Sequence[Tensor], x: Tensor, *rows: Tensor, out: Tensor | None = None
+    ) -> Tensor:
         # The gradient multiplies the coefficients, one a row each, rather than what is made of them.
-        scale = grad * rows[0]
+        scale = grads[0] * rows[0]
         if self.p == 1:
             return torch.add(scale + total, torch.zeros_like(x), out=out)
         z = torch.mul(x, rows[0], out=temporary(x))
@@ -197,16 +205,20 @@ class WholeRising(Term):
         return row_polynomial([lowest + total, *others], scale * last, z, out)
 
 
-def _rising_coefficients(p: int) -> tuple[float, ...]:
+def _coefficients(roots: Iterable[float]) -> tuple[float, ...]:
+    """Of Π (x + root) over the roots, constant term first."""
     coefficients = [1.0]
-    for i in range(1, p + 1):
-        coefficients = [i * low + high for low, high in zip([*coefficients, 0.0], [0.0, *coefficients], strict=True)]
+    for root in roots:
+        pairs = zip([*coefficients, 0.0], [0.0, *coefficients], strict=True)
+        coefficients = [root * low + high for low, high in pairs]
     return tuple(coefficients)
 
 
-# Of ⟨e + 1⟩ = (e + 1) (e + 2) ⋯ (e + p) as a polynomial in e, constant term first, and of its derivative.
-_RISING = {p: _rising_coefficients(p) for p in range(_LARGEST_PRODUCT + 1)}
+# Of ⟨e + 1⟩ = (e + 1) (e + 2) ⋯ (e + p) as a polynomial in e, constant term first, and of its derivative; for even p
+# also as one in e² + (p + 1) e.
+_RISING = {p: _coefficients(range(1, p + 1)) for p in range(_LARGEST_PRODUCT + 1)}
 _RISING_SLOPE = {p: tuple(k * c for k, c in enumerate(_RISING[p]) if k) for p in _RISING}
+_RISING_IN_PAIRS = {p: _coefficients(i * (p + 1 - i) for i in range(1, p // 2 + 1)) for p in _RISING if p % 2 == 0}
 
 # Of N(x) and of x N(x) H(x), H(x) = (1 / p) Σ_{i<p} 1 / (x + i), as polynomials in 1 / x, constant term first.
 _EXCESS = {1: (1.0, 0.0)} | {p: _RISING[p - 1][::-1] for p in range(2, _LARGEST_PRODUCT + 1)}
