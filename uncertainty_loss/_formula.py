@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
 from uncertainty_loss._checks import can_look
+from uncertainty_loss._polynomial import constants
 from uncertainty_loss._terms import Term, pull_back, sums
 
 
@@ -74,9 +75,10 @@ class Regularized(Formula):
         first, second = self._divided(classes, sums)
         losses, (own_slope, rest_slope, *slopes) = self.formula.with_slopes(classes, own, rest, *first)
         added, (own_more, rest_more, *more) = self.regularizer.with_slopes(classes, own, rest, *second)
-        pairs = (losses, added), (own_slope, own_more), (rest_slope, rest_more)
-        losses, *row_slopes = (torch.add(x, y, alpha=factor) for x, y in pairs)
-        return losses, (*row_slopes, *slopes, *(slope * factor for slope in more))
+        (zero,) = constants((0,), losses.dtype)
+        pairs = (losses, added), (own_slope, own_more), (rest_slope, rest_more), *((zero, slope) for slope in more)
+        losses, own_slope, rest_slope, *more = (torch.add(x, y, alpha=factor) for x, y in pairs)
+        return losses, (own_slope, rest_slope, *slopes, *more)
 
     @property
     def learned(self) -> bool:

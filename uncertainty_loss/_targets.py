@@ -51,7 +51,7 @@ class Split:
             normalizer = self.normalizer()
             if isinstance(normalizer, Tensor):
                 return rows.sum() / (normalizer + (normalizer == 0))
-            return rows.mean() if rows.numel() == normalizer != 0 else rows.sum() / max(normalizer, 1)
+            return rows.sum() / max(normalizer, 1)
         return rows if self.batched else rows.squeeze(0)
 
 

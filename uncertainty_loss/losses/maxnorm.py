@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import ClassVar
 
 import torch
@@ -133,21 +134,21 @@ class WholeErrorNorm(Formula):
 
     def with_slopes(self, classes: int, own: Tensor, rest: Tensor, *sums: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         # (log ⟨x⟩)' = p H(x), so that the loss F has the slopes -F H(S) by own, F / (p A) by the sum A - N(r), and
-        # F H(r) N(r) / A - F H(S) by r.
+        # F H(r) N(r) / A - F H(S) by r. The polynomial has the sign of -H.
         if classes == 1:
             return super().with_slopes(classes, own, rest, *sums)
         (parts,) = sums
         one, others, least, inverse_p = constants((1, classes - 1, self._least_sum(classes), 1 / self.p), own.dtype)
         r = rest + others
-        t = torch.cat([r, (r + own).add_(one)], 1).reciprocal()
-        (unit, inverse_total), excess = t.chunk(2, 1), polynomial(_EXCESS[self.p], t)
-        (excess_r, excess_total), slope = excess.chunk(2, 1), polynomial(_EXCESS_SLOPE[self.p], t).mul_(t)
-        (slope_r, slope_total) = slope.chunk(2, 1)
+        t = torch.stack([r, (r + own).add_(one)]).reciprocal_()
+        unit, inverse_total = t.unbind()
+        excess_r, excess_total = polynomial(_EXCESS[self.p], t).unbind()
+        slope_r, slope_total = polynomial(_EXCESS_SLOPE[self.p], t).mul_(t).unbind()
         sum_ = (unit**self.p).mul_(least).add_(parts).add_(excess_r)
         losses = (sum_ / excess_total).pow_(1 / self.p).mul_(inverse_total).mul_(r)
         share = losses / sum_
-        by_own = (losses * slope_total).div_(excess_total).neg_()
-        return losses, (by_own, torch.addcmul(by_own, share, slope_r), share * inverse_p)
+        by_own = (losses * slope_total).div_(excess_total)
+        return losses, (by_own, torch.addcmul(by_own, share, slope_r, value=-1), share * inverse_p)
 
     def _least_sum(self, classes: int) -> float:
         """Σ_{j≠c} ⟨α_j⟩ where there is no evidence."""
@@ -174,35 +175,39 @@ class WholeRising(Term):
     p: int
 
     def rows(self, classes: int, rest: Tensor, total: Tensor) -> tuple[Tensor, ...]:
-        powers = [_unit(rest, classes)]
-        for _ in range(self.p - 2):
-            powers.append(powers[-1] * powers[0])
-        return tuple(powers)
+        return (_unit(rest, classes),)
 
     def value(self, x: Tensor, *rows: Tensor) -> Tensor:
+        (unit,) = rows
         if self.p % 2:
-            z, powers, coefficients = torch.mul(x, rows[0], out=temporary(x)), rows, _RISING[self.p]
+            z, coefficients = torch.mul(x, unit, out=temporary(x)), _RISING[self.p]
         else:
             # Half as many steps: factors in pairs, (e + i) (e + p + 1 - i) = y + i (p + 1 - i), y = e² + (p + 1) e.
-            scale, step = rows[0] * rows[0], self.p + 1
-            z = torch.addcmul(x, x, x, value=1 / step, out=temporary(x)).mul_(scale * number(step, x))
-            powers, coefficients = rows[1:-1:2], _RISING_IN_PAIRS[self.p]
-        if len(coefficients) == 2:
-            return z
-        lower = [power * c for c, power in zip(numbers(coefficients[1:-1], x), reversed(powers), strict=True)]
-        return row_polynomial(lower, 1.0, z).mul_(z)
+            unit, step = unit * unit, self.p + 1
+            z = torch.addcmul(x, x, x, value=1 / step, out=temporary(x)).mul_(unit * number(step, x))
+            coefficients = _RISING_IN_PAIRS[self.p]
+        # Without the constant, and then over z.
+        _, *lower, last = coefficients
+        return row_polynomial(_scaled(lower, unit, unit), last, z).mul_(z) if lower else z
 
     def add_slopes(
         self, total: Tensor, grads: Sequence[Tensor], x: Tensor, *rows: Tensor, out: Tensor | None = None
     ) -> Tensor:
         # The gradient multiplies the coefficients, one a row each, rather than what is made of them.
-        scale = grads[0] * rows[0]
+        (grad,), (unit,) = grads, rows
+        scale = grad * unit
         if self.p == 1:
             return torch.add(scale + total, torch.zeros_like(x), out=out)
-        z = torch.mul(x, rows[0], out=temporary(x))
-        *lower, last = numbers(_RISING_SLOPE[self.p], x)
-        lowest, *others = (power * scale * c for c, power in zip(lower, reversed(rows), strict=True))
-        return row_polynomial([lowest + total, *others], scale * last, z, out)
+        z = torch.mul(x, unit, out=temporary(x))
+        *lower, last = _RISING_SLOPE[self.p]
+        lowest, *others = _scaled(lower, unit, scale * unit)
+        return row_polynomial([lowest + total, *others], scale * number(last, x), z, out)
+
+
+def _scaled(coefficients: Sequence[float], unit: Tensor, scale: Tensor) -> list[Tensor]:
+    """The coefficients times scale, from the last to the first times one more unit each."""
+    scales = accumulate([unit] * (len(coefficients) - 1), torch.mul, initial=scale)
+    return [scale * c for scale, c in zip(scales, numbers(tuple(reversed(coefficients)), unit), strict=True)][::-1]
 
 
 def _coefficients(roots: Iterable[float]) -> tuple[float, ...]:
@@ -220,9 +225,9 @@ _RISING = {p: _coefficients(range(1, p + 1)) for p in range(_LARGEST_PRODUCT + 1
 _RISING_SLOPE = {p: tuple(k * c for k, c in enumerate(_RISING[p]) if k) for p in _RISING}
 _RISING_IN_PAIRS = {p: _coefficients(i * (p + 1 - i) for i in range(1, p // 2 + 1)) for p in _RISING if p % 2 == 0}
 
-# Of N(x) and of x N(x) H(x), H(x) = (1 / p) Σ_{i<p} 1 / (x + i), as polynomials in 1 / x, constant term first.
+# Of N(x) and of -x N(x) H(x), H(x) = (1 / p) Σ_{i<p} 1 / (x + i), as polynomials in 1 / x, constant term first.
 _EXCESS = {1: (1.0, 0.0)} | {p: _RISING[p - 1][::-1] for p in range(2, _LARGEST_PRODUCT + 1)}
-_EXCESS_SLOPE = {p: tuple((1 - k / p) * c for k, c in enumerate(_EXCESS[p])) for p in _EXCESS}
+_EXCESS_SLOPE = {p: tuple((k / p - 1) * c for k, c in enumerate(_EXCESS[p])) for p in _EXCESS}
 
 
 @dataclass(frozen=True)
