@@ -64,7 +64,7 @@ def filled_in_blocks(function: Callable[..., Tensor], x: Tensor, *rows: Tensor) 
 
 def _served(*tensors: Tensor) -> bool:
     # What may be traced comes first: a size that is asked for becomes part of the graph.
-    return not torch.is_grad_enabled() and not torch._C._is_tracing() and all(map(can_look, tensors))
+    return not torch.is_grad_enabled() and not torch._C._is_tracing() and can_look(*tensors)
 
 
 def _joined(function: Callable[..., tuple[Tensor, ...]], x: Tensor, *rows: Tensor) -> tuple[Tensor, ...]:
@@ -116,11 +116,11 @@ class Temporaries:
             _memory.used = self._before
 
 
-def temporary(like: Tensor, dtype: torch.dtype | None = None) -> Tensor | None:
+def temporary(like: Tensor) -> Tensor | None:
     """A place for a result of the tensor's shape, for torch's argument out; None, for a new one, where none is kept."""
     if torch.compiler.is_compiling() or _memory.used is None or not _SMALLEST <= like.numel() <= _BLOCK:
         return None
-    slot = _memory.used, dtype or like.dtype
+    slot = _memory.used, like.dtype
     key = *slot, like.shape, like.stride()
     view = _memory.views.get(key)
     if view is None:

@@ -91,15 +91,17 @@ def checked_factor(factor: float | Tensor) -> float | Tensor:
     return factor if factor.requires_grad or not can_look(factor) else factor.item()
 
 
-def can_look(x: Tensor) -> bool:
-    """Whether x is a plain tensor on the CPU, outside of any tracing: reading its values costs next to nothing."""
-    return (
-        x.is_cpu
-        and type(x) in (Tensor, torch.nn.Parameter)
-        and not torch.compiler.is_compiling()
-        and not torch._C._are_functorch_transforms_active()
-        and not torch._C._functorch.is_legacy_batchedtensor(x)
-    )
+def can_look(*tensors: Tensor) -> bool:
+    """Whether these are plain tensors on the CPU, outside of any tracing, whose values cost next to nothing to read."""
+    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
+        return False
+    for x in tensors:
+        if not x.is_cpu or type(x) not in _PLAIN or torch._C._functorch.is_legacy_batchedtensor(x):
+            return False
+    return True
+
+
+_PLAIN = (Tensor, torch.nn.Parameter)
 
 
 def check_target(evidence: Tensor, target: Tensor, weight: Tensor | None, label_smoothing: float) -> bool:

@@ -38,7 +38,7 @@ def row_polynomial(
         out: Where the result goes; by default a `temporary`.
     """
     second, *steps = reversed(coefficients)
-    if torch.is_grad_enabled() or not can_look(t) or not can_look(second):
+    if torch.is_grad_enabled() or not can_look(t, second):
         return _apart(leading, (second, *steps), t)
     place = temporary(t) if out is None else out
     if isinstance(leading, Tensor):

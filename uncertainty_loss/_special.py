@@ -156,25 +156,37 @@ def binet_series(t: Tensor, order: int) -> Tensor:
     return polynomial(_REMAINDER[t.dtype][order], t)
 
 
+def trigamma_series(t: Tensor) -> Tensor:
+    """Y(t), where ψ′(a) = t + t² Y(t), t = 1 / (a + ¼)."""
+    return polynomial(_TRIGAMMA[t.dtype], t)
+
+
+def tetragamma_series(t: Tensor) -> Tensor:
+    """V(t), where ψ″(a) = t² V(t), t = 1 / (a + ¼)."""
+    return polynomial(_TETRAGAMMA[t.dtype], t)
+
+
 def trigamma_rest(a: Tensor) -> Tensor:
     """ψ′(a) - 1 / (a + ¼) for a ≥ 1, of the order of 1 / a²."""
     t = (a + number(SHIFT, a)).reciprocal()
     if torch.is_grad_enabled():
         inverse = a.reciprocal()
         return inverse * (t / 4 + inverse / 2) + binet(a, 2)
-    return polynomial(_TRIGAMMA[t.dtype], t).mul_(t).mul_(t)
+    return trigamma_series(t).mul_(t).mul_(t)
 
 
-def trigamma_excess(t: Tensor, factor: float, constant: Tensor) -> Tensor:
-    """factor · (ψ′(a) / t - 1) + constant, a tensor that broadcasts, from t = 1 / (a + ¼) for a ≥ 1; factor ½ or 1."""
-    return polynomial(_SCALED_TRIGAMMA[factor][t.dtype], t, constant)
+def trigamma_excess(t: Tensor, constant: Tensor) -> Tensor:
+    """ψ′(a) / t - 1 + constant, a tensor that broadcasts, from t = 1 / (a + ¼) for a ≥ 1."""
+    return polynomial(_TRIGAMMA[t.dtype], t, constant)
 
 
-# Made in advance: compilers warn of functions that cache.
-_SCALED_TRIGAMMA = {
-    factor: {dtype: tuple(factor * c for c in coefficients) for dtype, coefficients in _TRIGAMMA.items()}
-    for factor in (0.5, 1.0)
-}
+def trigamma_sum(t: Tensor, constant: Tensor) -> Tensor:
+    """ψ′(a) + constant, a tensor that broadcasts, from t = 1 / (a + ¼) for a ≥ 1."""
+    return polynomial(_WHOLE_TRIGAMMA[t.dtype], t, constant)
+
+
+# Of ψ′(a) / t; made in advance: compilers warn of functions that cache.
+_WHOLE_TRIGAMMA = {dtype: (1.0, *coefficients) for dtype, coefficients in _TRIGAMMA.items()}
 
 
 class _Binet(torch.autograd.Function):
@@ -240,11 +252,11 @@ def tetragamma(a: Tensor) -> Tensor:
         inverse = a.reciprocal()
         return binet(a, 3) - inverse.square() * (1 + inverse)
     t = (a + number(SHIFT, a)).reciprocal()
-    return polynomial(_TETRAGAMMA[t.dtype], t).mul_(t).mul_(t)
+    return tetragamma_series(t).mul_(t).mul_(t)
 
 
 def information_slope(evidence: Tensor, factor: Tensor, constant: Tensor) -> Tensor:
-    """factor · the derivative of ½ e² ψ′(1 + e) over e, plus a constant; factor and constant broadcast.
+    """factor · the derivative of ½ e² ψ′(1 + e) over e, plus a constant; both broadcast to its shape.
 
     Example:
         >>> information_slope(torch.tensor([0.0, 1e6]), torch.tensor(1.0), torch.tensor(0.0))
@@ -349,7 +361,7 @@ class Excess(Term):
         # With ψ′(a) = t + t² Y that is t (gain (1 + t Y) - 1 / t) where large; 1 / t = gain + base + ¼.
         t = torch.add(x, number(prior + SHIFT, x), out=temporary(x)).reciprocal_()
         kept = number(1, x) - large
-        slope = trigamma_rest(x + prior) / t + kept if torch.is_grad_enabled() else trigamma_excess(t, 1.0, kept)
+        slope = trigamma_rest(x + prior) / t + kept if torch.is_grad_enabled() else trigamma_excess(t, kept)
         slope = slope.mul_(gain).sub_((base + SHIFT) * large).mul_(t)
         return slope if step is None else slope.add_(step)
 

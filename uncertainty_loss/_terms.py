@@ -54,6 +54,10 @@ class Term:
         """All functions."""
         return (self.value(x, *rows),)
 
+    def sums(self, x: Tensor, *rows: Tensor) -> list[Tensor]:
+        """Their sums over the classes, (N, 1, ...) each."""
+        return [value.sum(1, keepdim=True) for value in self.values(x, *rows)]
+
     def slope(self, x: Tensor, *rows: Tensor) -> Tensor:
         """Its derivative in x, in a new tensor; rows count as constants.
 
@@ -150,8 +154,7 @@ class _Sums(torch.autograd.Function):
             for term in terms:
                 rows = term.rows(x.shape[1], rest, rest)
                 with Temporaries():
-                    values = term.values(_without(term, x, others, index), *rows)
-                    totals = [value.sum(1, keepdim=True) for value in values]
+                    totals = term.sums(_without(term, x, others, index), *rows)
                 if term.absent is None:
                     excess = term.values(torch.zeros_like(rest), *rows)
                     totals = [total - more for total, more in zip(totals, excess, strict=True)]
@@ -238,7 +241,15 @@ class _LeaveOneOut(torch.autograd.Function):
     @staticmethod
     @with_signature
     def forward(x: Tensor) -> Tensor:
-        high, low = two_part_total(x)
+        if x.dtype == torch.float32 and x.device.type != "mps":
+            # The total with twice the digits. The first difference is exact for an x_k that is nearly all of it.
+            total = x.sum(1, keepdim=True, dtype=torch.float64)
+            high = total.float()
+            low = (total - high).float()
+        else:
+            # The largest, and the total without it: what is left where x_k is the largest is a sum of all others.
+            where = x.abs().argmax(dim=1, keepdim=True)
+            high, low = x.gather(1, where), put(x, where, 0.0).sum(1, keepdim=True)
         return (high - x).add_(low)
 
     @staticmethod
@@ -249,19 +260,6 @@ class _LeaveOneOut(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> Tensor:
         # It is its own transpose; automatic derivatives would lose digits where gradients differ in size.
         return leave_one_out(grad)
-
-
-def two_part_total(x: Tensor, plus: float = 0.0) -> tuple[Tensor, Tensor]:
-    """Two numbers a row, (N, 1, ...), such that (first - x_k) + second is precisely plus + the sum of the others."""
-    if x.dtype == torch.float32 and x.device.type != "mps":
-        # The total with twice the digits. The first difference is exact for an x_k that is nearly all of it.
-        with Temporaries():
-            total = x.sum(1, keepdim=True, dtype=torch.float64) + plus
-        high = total.float()
-        return high, (total - high).float()
-    # The largest, and the total without it: what is left where x_k is the largest is a sum of all others.
-    where = x.abs().argmax(dim=1, keepdim=True)
-    return x.gather(1, where), put(x, where, 0.0).sum(1, keepdim=True) + plus
 
 
 def apply(function: type[torch.autograd.Function], *arguments: Any) -> Any:

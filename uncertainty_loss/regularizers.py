@@ -13,11 +13,21 @@ import torch
 from torch import Tensor
 
 from uncertainty_loss._blocks import temporary
+from uncertainty_loss._checks import can_look
 from uncertainty_loss._evaluate import evaluate
 from uncertainty_loss._formula import Formula
 from uncertainty_loss._polynomial import constants, number, numbers
-from uncertainty_loss._special import SHIFT, Excess, information_slope, tetragamma, trigamma_excess, trigamma_rest
-from uncertainty_loss._terms import Term, two_part_total
+from uncertainty_loss._special import (
+    SHIFT,
+    Excess,
+    information_slope,
+    tetragamma_series,
+    trigamma_excess,
+    trigamma_rest,
+    trigamma_series,
+    trigamma_sum,
+)
+from uncertainty_loss._terms import Term, leave_one_out
 
 
 def uniform_dirichlet_kl(
@@ -175,10 +185,11 @@ class InformationTerm(Formula):
         if self._closed(classes) or self.full_strength:
             return super().with_slopes(classes, own, rest, *sums)
         parts, squares = sums
-        all_classes, minus_half, zero, one = constants((classes, -0.5, 0, 1), rest.dtype)
-        b = rest + all_classes
-        by_squares = trigamma_rest(b).mul_(minus_half)
-        by_rest = tetragamma(b).mul_(squares).mul_(minus_half)
+        shift, minus_half, zero, one = constants((classes + SHIFT, -0.5, 0, 1), rest.dtype)
+        t = (rest + shift).reciprocal_()
+        factor = (t * t).mul_(minus_half)
+        by_squares = trigamma_series(t).mul_(factor)
+        by_rest = tetragamma_series(t).mul_(factor).mul_(squares)
         losses = torch.addcmul(parts, squares, by_squares)
         return losses, (zero, by_rest, one, by_squares)
 
@@ -196,27 +207,50 @@ class Information(Term):
     count: ClassVar[int] = 2
 
     def rows(self, classes: int, rest: Tensor, total: Tensor) -> tuple[Tensor, ...]:
-        shift, half = numbers((classes + SHIFT, 0.5), total)
-        return ((total + shift).reciprocal() * half,)
+        # The evidence, -1 / w and -w: their sign is the one with which torch's threshold cuts off what is large.
+        scale = number(-classes - SHIFT, total) - total
+        return total, scale, scale.reciprocal()
 
     def values(self, x: Tensor, *rows: Tensor) -> tuple[Tensor, ...]:
-        # ½ e² t ((b - a) w + (ψ′(a) / t - 1))
-        (half_w,) = rows
-        high, low = two_part_total(x, plus=x.shape[1] - 1)
-        t = torch.add(x, number(1 + SHIFT, x), out=temporary(x)).reciprocal_()
-        gap = torch.sub(high, x, out=temporary(x)).add_(low)
-        value = trigamma_excess(t, 0.5, gap.mul_(half_w)).mul_(t)
-        square = torch.mul(x, x, out=temporary(x))
-        return value.mul_(square), square
+        *_, w = rows
+        return _from_gap(x, (1 - x.shape[1] - leave_one_out(x)) * w) / 2, x * x
+
+    def sums(self, x: Tensor, *rows: Tensor) -> list[Tensor]:
+        # At most one class has most of the evidence. It is taken out, which leaves the sum of the others precise, and
+        # treated by itself; for them the difference may be taken as it stands.
+        total, scale, w = rows
+        shift, minus_others, half = numbers((1 + SHIFT, 1 - x.shape[1], 0.5), x)
+        share = torch.threshold_(torch.mul(x, w, out=temporary(x)), -_MOST, 0.0)
+        rest = share.sum(1, keepdim=True).mul_(scale)
+        most = torch.threshold_((rest - total).mul_(w), _MOST / 2, 0.0).mul_(scale).neg_()
+        t = torch.add(x, shift, out=temporary(x)).reciprocal_()
+        value = trigamma_sum(t, w)
+        # In the place of t, which is in the processor's cache and has served.
+        square = torch.mul(share, share, out=t if can_look(t) else None)
+        square_scale = scale * scale
+        parts = value.mul_(square).sum(1, keepdim=True).mul_(square_scale)
+        squares = square.sum(1, keepdim=True).mul_(square_scale)
+        parts = parts.add_(_from_gap(most, (minus_others - rest).mul_(w))).mul_(half)
+        return [parts, torch.addcmul(squares, most, most)]
 
     def add_slopes(
         self, total: Tensor, grads: Sequence[Tensor], x: Tensor, *rows: Tensor, out: Tensor | None = None
     ) -> Tensor:
         # Other slopes of the row are of order 1, unless there are two classes: nothing small is left that matters.
         grad, grad_square = grads
-        (half_w,) = rows
-        constant = torch.addcmul(grad_square, half_w, grad, value=-1)
-        return torch.addcmul(total, information_slope(x, grad, constant + constant), x, out=out)
+        *_, w = rows
+        constant = torch.addcmul(grad_square + grad_square, w, grad)
+        return torch.addcmul(total, information_slope(x, grad, constant), x, out=out)
+
+
+# Of the evidence of a row there is room for more than half only once.
+_MOST = 0.51
+
+
+def _from_gap(e: Tensor, gap: Tensor) -> Tensor:
+    """e² (ψ′(a) - w) from (b - a) w."""
+    t = (e + number(1 + SHIFT, e)).reciprocal_()
+    return trigamma_excess(t, gap).mul_(t).mul_(e).mul_(e)
 
 
 class HalfSquaredShare(Term):

@@ -75,7 +75,7 @@ def test_temporaries_do_not_overlap_until_they_are_free(memory):
     with beginning():
         first = temporary(x).fill_(1)
         with Temporaries():
-            second, third = temporary(x).fill_(2), temporary(x, torch.float64).fill_(3)
+            second, third = temporary(x).fill_(2), temporary(x.double()).fill_(3)
             assert (first == 1).all()
             assert (second == 2).all()
             assert third.dtype == torch.float64

@@ -41,6 +41,18 @@ def test_information_of_probabilities_in_double(full):
         assert abs(value - truth) < 2e-11 * truth
 
 
+@pytest.mark.parametrize("share", [0.3, 0.49, 0.5, 0.505, 0.51, 0.515, 0.52, 0.7, 0.99])
+@pytest.mark.parametrize("total", [0.01, 5.0, 1e3, 1e8])
+def test_information_of_a_class_with_most_of_the_evidence(share, total):
+    wrong = torch.tensor([share, *[(1 - share) * part for part in (0.9, 0.1, 0.0)]]) * total
+    evidence = torch.cat([torch.tensor([2.0]), wrong])[None]
+    truth = oracle.information_term(oracle.exact(evidence[0]), 0)
+    got = ul.dirichlet_fisher_regularizer(evidence, torch.tensor([0]))
+    assert abs(got.item() - truth) < 1e-6 * truth
+    double = ul.dirichlet_fisher_regularizer(evidence.double(), torch.tensor([0]))
+    assert abs(double.item() - truth) < 1e-13 * truth
+
+
 def test_kl_agrees_with_torch():
     evidence, target = 5 * torch.rand(6, 4, dtype=torch.float64), torch.randint(4, (6,))
     alpha = evidence.scatter(1, target[:, None], 0.0) + 1

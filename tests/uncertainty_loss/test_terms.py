@@ -33,22 +33,35 @@ class Shifted(Term):
         return 2 * (x - 2)
 
 
-@pytest.mark.parametrize("term", [Square(), Cosine(), Shifted()])
+class Both(Term):
+    """Two functions in one term."""
+
+    count = 2
+
+    def values(self, x, *rows):
+        return x.square(), x.sin()
+
+    def add_slopes(self, total, grads, x, *rows, out=None):
+        return torch.add(total, 2 * x * grads[0] + x.cos() * grads[1], out=out)
+
+
+@pytest.mark.parametrize("term", [Square(), Cosine(), Shifted(), Both()])
 @pytest.mark.parametrize("shape", [(20, 4), (3, 4, 5)])
 def test_sums_over_the_other_classes(term, shape, small_blocks):
     x = torch.rand(shape, dtype=torch.float64, requires_grad=True)
     index = torch.randint(4, (shape[0], 1, *shape[2:]))
-    own, rest, total = sums((term,), x, index)
+    own, rest, *totals = sums((term,), x, index)
     mask = torch.ones(shape).scatter(1, index, 0.0)
     torch.testing.assert_close(own, x.gather(1, index))
     torch.testing.assert_close(rest, (x * mask).sum(1, True))
     rows = [row.detach() for row in term.rows(4, rest, rest)]
-    torch.testing.assert_close(total, (term.value(x, *rows) * mask).sum(1, True))
-    weights = torch.rand(3, *own.shape, dtype=torch.float64)
-    (gradient,) = torch.autograd.grad((weights[0] * own + weights[1] * rest + weights[2] * total).sum(), x)
+    torch.testing.assert_close(totals, [(value * mask).sum(1, True) for value in term.values(x, *rows)])
+    weights = torch.rand(2 + term.count, *own.shape, dtype=torch.float64)
+    (gradient,) = torch.autograd.grad((weights * torch.stack([own, rest, *totals])).sum(), x)
     leaf = x.detach().requires_grad_()
-    (slope,) = torch.autograd.grad(term.value(leaf, *rows).sum(), leaf)
-    slopes = weights[1] + slope * weights[2]
+    values = zip(weights[2:], term.values(leaf, *rows), strict=True)
+    (slopes,) = torch.autograd.grad(sum((weight * value).sum() for weight, value in values), leaf)
+    slopes = weights[1] + slopes
     torch.testing.assert_close(gradient, slopes.scatter(1, index, weights[0]))
 
 
