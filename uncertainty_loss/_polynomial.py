@@ -37,7 +37,7 @@ def row_polynomial(
         t: Any shape.
         out: Where the result goes; by default a `temporary`.
     """
-    second, *steps = reversed(coefficients)
+    second, *steps = reversed(worked_out(*coefficients))
     if torch.is_grad_enabled() or not can_look(t, second):
         return _apart(leading, (second, *steps), t)
     place = temporary(t) if out is None else out
@@ -79,3 +79,13 @@ def numbers(values: tuple[float, ...], like: Tensor) -> Sequence[float | Tensor]
 def number(value: float, like: Tensor) -> float | Tensor:
     """One of `numbers`."""
     return numbers((value,), like)[0]
+
+
+def worked_out(*rows: Tensor) -> Sequence[Tensor]:
+    """The same tensors, one or more of one shape.
+
+    Those of one number a row, (N, 1, ...), in one tensor where a compiler would make them for every element anew.
+    """
+    if not torch.compiler.is_compiling() or rows[0].shape[1] > 1:
+        return rows
+    return torch.cat(rows, 1).chunk(len(rows), 1)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from uncertainty_loss._blocks import Temporaries, filled_in_blocks, in_blocks, temporary
 from uncertainty_loss._checks import can_look
+from uncertainty_loss._polynomial import worked_out
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -196,10 +197,7 @@ def pull_back(terms: tuple[Term, ...], x: Tensor, index: Tensor, rest: Tensor, g
                 total = term.add_slopes(total, mine, elsewhere, *rows, out=out)
         return put_(total, index, grad_own) if terms else put(total.expand_as(x), index, grad_own, out)
 
-    if torch.compiler.is_compiling():
-        # In one tensor: a compiler would work out for every element again what its row has.
-        grads = torch.cat(tuple(grads), 1).chunk(len(grads), 1)
-    return filled_in_blocks(block, x, index, rest, *grads)
+    return filled_in_blocks(block, x, index, rest, *worked_out(*grads))
 
 
 def _without(term: Term, x: Tensor, others: Tensor, index: Tensor) -> Tensor:
