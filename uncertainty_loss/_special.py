@@ -267,7 +267,7 @@ def information_slope(evidence: Tensor, factor: Tensor, constant: Tensor) -> Ten
         return (trigamma(a) + evidence / 2 * tetragamma(a)) * factor + constant
     t = torch.add(evidence, number(1.125, evidence), out=temporary(evidence)).reciprocal_()
     slope = polynomial(_INFORMATION[t.dtype], t)
-    if not can_look(factor):
+    if not can_look(factor, constant):
         return slope * (t * factor) + constant
     return torch.addcmul(constant, slope, t.mul_(factor), out=slope)
 

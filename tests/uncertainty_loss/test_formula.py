@@ -66,6 +66,19 @@ def test_many_gradients_in_one_go(small_blocks):
         torch.testing.assert_close(together, one_by_one)
 
 
+@pytest.mark.parametrize("formula", FORMULAS, ids=repr)
+def test_many_second_derivatives_in_one_go(formula):
+    # Of some slopes nothing is left to differentiate: their gradients are zeros of one row beside those of many.
+    evidence, index = torch.rand(2, 5, dtype=torch.float64), torch.randint(5, (2, 1))
+
+    def hessian(vectorize):
+        return torch.autograd.functional.hessian(
+            lambda evidence: row_losses(formula, evidence, index).sum(), evidence, vectorize=vectorize
+        )
+
+    torch.testing.assert_close(hessian(True), hessian(False))
+
+
 def test_a_factor_that_is_learned_has_a_gradient():
     evidence, target = torch.rand(6, 5, requires_grad=True), torch.randint(5, (6,))
     factor = torch.tensor(0.2, requires_grad=True)
