@@ -152,8 +152,9 @@ class _Sums(torch.autograd.Function):
             others = put(x, index, 0.0)
             rest = others.sum(1, keepdim=True)
             results = [x.gather(1, index), rest]
+            fixed = rest.detach()  # terms take it as a constant, and who differentiates a trace has to, too
             for term in terms:
-                rows = term.rows(x.shape[1], rest, rest)
+                rows = term.rows(x.shape[1], fixed, fixed)
                 with Temporaries():
                     totals = term.sums(_without(term, x, others, index), *rows)
                 if term.absent is None:

@@ -114,3 +114,19 @@ def test_traced(loss):
     for batch in batches:
         torch.testing.assert_close(gradient(traced, *batch), gradient(function, *batch))
         torch.testing.assert_close(without_gradient(*batch), function(*batch))
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("p_norm", [1, 2, 4])
+def test_traced_without_a_gradient_and_differentiated(p_norm):
+    """Torch refuses most of these; where it does not, the gradient is right."""
+    evidence, target = 5 * torch.rand(6, 5), torch.randint(5, (6,))
+
+    def function(evidence):
+        return ul.maxnorm_loss(evidence, target, p_norm=p_norm)
+
+    with torch.no_grad():
+        traced = torch.jit.trace(function, (evidence,), check_trace=False)
+    leaf = evidence.clone().requires_grad_()
+    expected, got = (torch.autograd.grad(loss(leaf), leaf)[0] for loss in (function, traced))
+    torch.testing.assert_close(got, expected)
