@@ -21,7 +21,7 @@ from torch import Tensor
 
 from uncertainty_loss._blocks import temporary
 from uncertainty_loss._checks import can_look
-from uncertainty_loss._polynomial import number, polynomial
+from uncertainty_loss._polynomial import number, numbers, polynomial
 from uncertainty_loss._terms import Term, apply, elementwise, with_signature
 
 # Row n holds R_n, constant term first: μ⁽ⁿ⁾(a) = (-1)ⁿ tⁿ⁺¹ R_n(t), t = 1/a in (0, 1]. Chebyshev series of 60-digit
@@ -294,14 +294,15 @@ class Excess(Term):
         KL(Dir(α) ‖ Dir(β)) = Σ_k D(β_k, α_k) - D(Σ β, Σ α).
 
     D grows like a - b. Those linear parts cancel between the sum and what is taken off it, and would take the
-    digits of much evidence with them, so they are left out of the value. Of the slope they are left out for much
-    evidence, where it goes to zero without them, and kept for little, where it does with them. Which of the two a
-    row is, `large` says, the same for all its classes and for their total; so only the difference above has a slope
-    in the usual sense.
+    digits of much evidence with them; those of little evidence go with them where they are left out. So they are left
+    out where a row's evidence is large: of the slope always, of the value where it is `whole`, and otherwise they are
+    never in the value. Which rows are, `large` says, the same for all classes of a row and for their total; so only
+    the difference above has a slope in the usual sense.
 
     Args:
         prior: a - evidence; below 1 costs one more logarithm.
         base: b > 0.
+        whole: See above.
 
     Example:
         >>> e = torch.tensor([[2.0, 0.5, 0.0]])
@@ -314,6 +315,7 @@ class Excess(Term):
 
     prior: float = 1.0
     base: float = 1.0
+    whole: bool = False
 
     @property
     def absent(self) -> float:
@@ -332,22 +334,31 @@ class Excess(Term):
         return (self.large(rest, classes),)
 
     def value(self, x: Tensor, *rows: Tensor) -> Tensor:
+        (large,) = rows
+        # Where all rows are large there is nothing more to do for a whole one.
+        whole = self.whole and not (can_look(large) and bool(large.all()))
         if self.prior == self.base == 1:
-            return _unit_excess(x)
+            return _unit_excess(x, large if whole else None)
         base = self.base
-        gain, a = x if self.prior == base else x + (self.prior - base), x + self.prior
+        prior, half = numbers((self.prior, 0.5), x)
+        gain, a = x if self.prior == base else x + (self.prior - base), x + prior
         logarithm = _log_ratio(x, a, self.prior, base)
+        step = None
         if self.prior < 1:
             # One step of the recurrence of Γ: the series below want an argument of at least 1.
-            value = logarithm - gain / a
+            step = logarithm - gain / a
             base, a = base + 1, a + 1
-            value = value - (base - 0.5) * torch.log1p(gain / base)
-        else:
-            value = -(base - 0.5) * logarithm
-        # gain / (2 a) - gain μ′(a) + μ(a)
+            logarithm = torch.log1p(gain / base)
+        # gain / (2 a) - gain μ′(a) + μ(a) - μ(b), all of it in proportion to the gain: a thousand classes without any
+        # add up to nothing.
         t = a.reciprocal()
-        series = polynomial((0.5, *_REMAINDER[t.dtype][1]), t).mul_(gain * t)
-        return value + (_binet_at(base, a) - series.add_(binet_series(t, 0).mul_(t)))
+        value = logarithm * half - polynomial(_remainders(base, t), t).mul_(gain * t)
+        value = value.add_(self._lead(gain, logarithm, base, large) if whole else -base * logarithm)
+        return value if step is None else value.add_(step)
+
+    def _lead(self, gain: Tensor, logarithm: Tensor, base: float, large: Tensor) -> Tensor:
+        """-b log(1 + gain / b), and the gain unless large."""
+        return gain * (1 - large) - base * logarithm
 
     def slope(self, x: Tensor, *rows: Tensor) -> Tensor:
         # The slope is (a - b) ψ′(a), less 1 where large.
@@ -366,30 +377,68 @@ class Excess(Term):
         return slope if step is None else slope.add_(step)
 
 
-def _binet_at(base: float, like: Tensor) -> float | Tensor:
-    """μ(base) as rounded as that of a tensor."""
-    return _binet_number(base, like.dtype) if can_look(like) else binet(torch.full_like(like, base))
+class TotalExcess(Excess):
+    """A `whole` one for a total: its gain is the sum of many, and may take more digits with it than they do."""
+
+    def _lead(self, gain: Tensor, logarithm: Tensor, base: float, large: Tensor) -> Tensor:
+        # y - log(1 + y) = y z - 2 z³ (1/3 + z²/5 + z⁴/7 + ⋯), z = y / (2 + y), at most 1/3 unless large.
+        two, factor = numbers((2, base), gain)
+        y = gain / factor
+        z = y / (y + two)
+        square = z * z
+        little = z * (y - square * polynomial(_TWICE_ATANH[y.dtype], square))
+        return torch.where(large.bool(), -logarithm, little) * factor
 
 
-@cache
-def _binet_number(base: float, dtype: torch.dtype) -> float:
-    with torch.no_grad():
-        return binet(torch.tensor(base, dtype=dtype, device="cpu")).item()
+_TWICE_ATANH = {
+    torch.float32: tuple(2 / k for k in range(3, 17, 2)),
+    torch.float64: tuple(2 / k for k in range(3, 35, 2)),
+}
 
 
-def _unit_excess(evidence: Tensor) -> Tensor:
+def _remainders(base: float, t: Tensor) -> tuple[float, ...]:
+    """W in gain t W(t) = gain / (2 a) - gain μ′(a) + μ(a) - μ(b), t = 1 / a."""
+    return _remainders_in(base, t.dtype) if can_look(t) else _remainders_of(base, t.dtype)
+
+
+def _remainders_of(base: float, dtype: torch.dtype) -> tuple[float, ...]:
+    # μ(b) - μ(a) = u R_0(u) - t R_0(t), u = 1 / b, u - t = gain t u, is gain t u times the polynomial's divided
+    # difference; -μ′(a) = t² R_1(t).
+    value, first, _, _ = _REMAINDER[dtype]
+    quotient: list[float] = []
+    for c in reversed(value):
+        quotient.append(c + (quotient[-1] / base if quotient else 0.0))
+    constant, *others = quotient[::-1]
+    return (
+        0.5 - constant / base,
+        *(more - c / base for more, c in zip(first, [*others, 0.0], strict=True)),
+    )
+
+
+_remainders_in = cache(_remainders_of)
+
+
+def _unit_excess(evidence: Tensor, large: Tensor | None) -> Tensor:
+    """For a prior and a base of 1; whole, unless large is None."""
     # Every term is proportional to the evidence, so that a thousand classes without any add up to nothing.
     t = torch.add(evidence.new_ones(()), evidence, alpha=0.8, out=temporary(evidence)).reciprocal_()
     value = polynomial(_UNIT[evidence.dtype], t)
+    if large is None:
+        s = t.mul_(evidence)
+        value = value.mul_(s).sub_(0.5).mul_(s)
+        return value.add_(torch.log1p(evidence, out=temporary(evidence)), alpha=-0.5)
+    # (e - s) / 2 is 0.4 e s.
+    half, one = numbers((0.5, 1), evidence)
+    little = torch.mul(evidence, one - large, out=temporary(evidence))
     s = t.mul_(evidence)
-    value = value.mul_(s).sub_(0.5).mul_(s)
-    return value.add_(torch.log1p(evidence, out=temporary(evidence)), alpha=-0.5)
+    value = value.mul_(s).add_(little, alpha=0.4).sub_(half * large).mul_(s)
+    return value.add_(torch.log1p(evidence, out=temporary(evidence)).sub_(little), alpha=-0.5)
 
 
 def _log_ratio(evidence: Tensor, a: Tensor, prior: float, base: float) -> Tensor:
     """log(a / base), keeping the digits of a small evidence and of an a near zero."""
     if prior == base:
-        return torch.log1p(evidence / base)
+        return torch.log1p(evidence / number(base, evidence))
     x = evidence + (prior - base)
     near = x.abs() < base / 2
     return torch.where(near, torch.log1p(torch.where(near, x, 0.0) / base), torch.log(a / base))

@@ -20,6 +20,7 @@ from uncertainty_loss._polynomial import constants, number, numbers
 from uncertainty_loss._special import (
     SHIFT,
     Excess,
+    TotalExcess,
     information_slope,
     tetragamma_series,
     trigamma_excess,
@@ -76,21 +77,25 @@ class WrongEvidenceKL(Formula):
     prior: float = 1.0
 
     def terms(self, classes: int) -> tuple[Term, ...]:
-        return (Excess(self.prior, self.prior),)
+        return (self._each,)
 
     def __call__(self, classes: int, own: Tensor, rest: Tensor, *sums: Tensor) -> Tensor:
         (parts,) = sums
-        large = Excess(self.prior, self.prior).large(rest.detach().amax(1, keepdim=True), classes)
-        total = classes * self.prior
-        return parts - Excess(total, total)(rest, large)
+        large = self._each.large(rest.detach().amax(1, keepdim=True), classes)
+        return parts - self._total(classes)(rest, large)
 
     def with_slopes(self, classes: int, own: Tensor, rest: Tensor, *sums: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         (parts,) = sums
-        large = Excess(self.prior, self.prior).large(rest, classes)
-        total = Excess(classes * self.prior, classes * self.prior)
-        by_rest = total.slope(rest, large).neg_()
+        large, total = self._each.large(rest, classes), self._total(classes)
         zero, one = constants((0, 1), rest.dtype)
-        return parts - total.value(rest, large), (zero, by_rest, one)
+        return parts - total.value(rest, large), (zero, total.slope(rest, large).neg_(), one)
+
+    @property
+    def _each(self) -> Excess:
+        return Excess(self.prior, self.prior, whole=True)
+
+    def _total(self, classes: int) -> Excess:
+        return TotalExcess(classes * self.prior, classes * self.prior, whole=True)
 
 
 @dataclass(frozen=True)

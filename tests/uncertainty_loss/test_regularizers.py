@@ -7,6 +7,8 @@ import pytest
 import torch
 
 import uncertainty_loss as ul
+from uncertainty_loss._formula import row_losses
+from uncertainty_loss.regularizers import WrongEvidenceKL
 
 
 @pytest.mark.parametrize("classes", [2, 3, 10])
@@ -59,6 +61,21 @@ def test_kl_agrees_with_torch():
     dirichlet = torch.distributions.Dirichlet
     expected = torch.distributions.kl_divergence(dirichlet(alpha), dirichlet(torch.ones_like(alpha)))
     torch.testing.assert_close(ul.uniform_dirichlet_kl(evidence, target, "none"), expected)
+
+
+@pytest.mark.parametrize("prior", [1.0, 0.1, 2.0])
+@pytest.mark.parametrize("logit", [-10.0, -6.0, -4.6, -3.9, -2.5, 0.0])
+def test_kl_of_a_thousand_classes_with_a_little_evidence_each(logit, prior):
+    """Their linear parts are a thousand times what is left of them."""
+    evidence, target = torch.full((1, 1000), logit).exp(), torch.tensor([0])
+
+    def kl(evidence):
+        formula = WrongEvidenceKL(torch.tensor(prior, dtype=evidence.dtype).item())
+        return row_losses(formula, evidence, target[:, None]).item()
+
+    truth = oracle.wrong_kl(oracle.exact(evidence[0]), 0, prior)
+    assert abs(kl(evidence) - truth) < 1e-5 * max(truth, 0.1)
+    assert abs(kl(evidence.double()) - truth) < 1e-12 * max(truth, 0.1)
 
 
 def test_a_thousand_classes_without_evidence_diverge_by_nothing():

@@ -162,9 +162,10 @@ def _unit(rest: Tensor, classes: int) -> Tensor:
 def _whole_excess(x: Tensor, p: int) -> Tensor:
     """⟨x⟩ / x^p."""
     t = x.reciprocal()
-    product = 1 + t if p > 1 else torch.ones_like(t)
-    for i in range(2, p):
-        product = torch.addcmul(product, product, t, value=i)
+    product = torch.ones_like(t)
+    for i in range(1, p):
+        # Once in a step: a compiler that writes the steps into each other would have two copies of all before.
+        product = product * (t * i + 1)
     return product
 
 
