@@ -104,12 +104,20 @@ def _peak_memory(loss: LossOf, inputs: Tensor, target: Tensor) -> float:
 
 
 def measure(
-    shape: tuple[int, ...], table: dict[Key, LossOf], seconds: float, device: str, clock: Callable[[], float]
+    shape: tuple[int, ...],
+    table: dict[Key, LossOf],
+    probabilities: bool,
+    seconds: float,
+    device: str,
+    clock: Callable[[], float],
 ) -> tuple[float, float, dict[Key, tuple[float, float]]]:
     """Median seconds and bytes of cross-entropy, and the ratios to both of every variant."""
     torch.manual_seed(0)
     logits = 3 * torch.randn(shape, device=device)
-    target = torch.randint(shape[1], (shape[0], *shape[2:]), device=device)
+    if probabilities:
+        target = torch.randn(shape, device=device).softmax(1)
+    else:
+        target = torch.randint(shape[1], (shape[0], *shape[2:]), device=device)
     logits.requires_grad_()
     evidence = ul.clamped_exp(logits.detach()).requires_grad_()
     runs = {("", "F.cross_entropy"): (F.cross_entropy, logits)}
@@ -169,6 +177,7 @@ def main() -> None:
     parser.add_argument("--shapes", nargs="+", default=SHAPES, metavar="NxC[xD...]")
     parser.add_argument("--seconds", type=float, default=10.0, help="time for the rounds of a shape")
     parser.add_argument("--no-compile", action="store_true", help="leave torch.compile out")
+    parser.add_argument("--probabilities", action="store_true", help="targets that are probabilities, not indices")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, help="threads of torch; default its own choice")
     parser.add_argument(
@@ -191,7 +200,9 @@ def main() -> None:
         torch.compiler.reset()
         table = variants(pypi, not options.no_compile)
         shape = tuple(int(size) for size in name.split("x"))
-        base_time, base_memory, ratios = measure(shape, table, options.seconds, options.device, clock)
+        base_time, base_memory, ratios = measure(
+            shape, table, options.probabilities, options.seconds, options.device, clock
+        )
         base = f"{base_time * 1e6:.0f} µs, {base_memory / 2**20:.2f} MiB"
         heads[name] = f"({', '.join(map(str, shape))}): {base}"
         for key, (ratio, memory) in ratios.items():

@@ -55,6 +55,11 @@ class Split:
         return rows if self.batched else rows.squeeze(0)
 
 
+# With so few classes all components of a row's gradient may nearly vanish at once, where parts of the loss pull against
+# each other; then float32 leaves them too few digits.
+_FEW = 3
+
+
 class IndexSplit(Split):
     """For class indices; index is (N, 1, ...), with any class in place of one to ignore."""
 
@@ -67,7 +72,9 @@ class IndexSplit(Split):
             self.weight = weight.to(evidence.dtype)[self.index.squeeze(1)]
 
     def losses(self, formula: Formula) -> Tensor:
-        losses = row_losses(formula, self.evidence, self.index)
+        few = self.classes <= _FEW
+        losses = row_losses(formula, widened(self.evidence) if few else self.evidence, self.index)
+        losses = losses.to(self.evidence.dtype)
         if self.weight is not None:
             losses = losses * self.weight
         return losses if self.valid is None else losses.where(self.valid, 0.0)

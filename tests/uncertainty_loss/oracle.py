@@ -143,7 +143,7 @@ def slope(function, e, k):
 
 
 def rows(classes, seed=0):
-    """Evidence (9, classes) in float32 and targets (9): what a network can say, from nothing to S = 1e7."""
+    """Evidence (10, classes) in float32 and targets (10): what a network can say, from nothing to S = 1e7."""
     draw = torch.Generator().manual_seed(seed)
 
     def logits(low, high):
@@ -154,7 +154,8 @@ def rows(classes, seed=0):
     right[0], wrong[1], torn[:2] = 1e7, 1e7, 1e6
     everything = logits(-1, 1).exp() * (1e7 / classes)
     clamped = logits(-30, 30).clamp(-10, 10).exp()
-    evidence = torch.stack([right, wrong, spread, clamped, torn, everything, some, little, torch.zeros(classes)])
+    alike = logits(-4.5, -3.5).exp()
+    evidence = torch.stack([right, wrong, spread, clamped, torn, everything, some, alike, little, torch.zeros(classes)])
     return evidence, torch.zeros(len(evidence), dtype=torch.long)
 
 

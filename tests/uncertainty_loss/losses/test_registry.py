@@ -69,6 +69,23 @@ def test_sixty_digits(name, classes, reg_factor):
     check_digits(name, *oracle.rows(classes), reg_factor)
 
 
+@pytest.mark.parametrize(
+    ("name", "row"),
+    [
+        ("uce", [100.03797, 0.00022135]),
+        ("uce", [3836.2392578125, 18.60601234436035]),
+        ("belief-matching", [9820675.0, 48705.42578125]),
+        ("prior-network", [3836.2392578125, 18.60601234436035]),
+    ],
+)
+def test_sixty_digits_where_the_gradient_nearly_vanishes(name, row):
+    loss = loss_of(name, reg_factor=0.01, reduction="none")
+    exact = partial(oracle.LOSSES[name], reg=oracle.mpmath.mpf(0.01))
+    worst = oracle.errors(loss, exact, torch.tensor([row]), torch.tensor([0]))
+    assert max(worst[torch.float32]) < 1e-6
+    assert max(worst[torch.float64]) < 1e-10
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_sixty_digits_with_a_hundred_classes(name):
     evidence, target = oracle.rows(100)
