@@ -63,8 +63,8 @@ def filled_in_blocks(function: Callable[..., Tensor], x: Tensor, *rows: Tensor) 
 
 
 def _served(*tensors: Tensor) -> bool:
-    # What may be traced comes first: a size that is asked for becomes part of the graph.
-    return not torch.is_grad_enabled() and not torch._C._is_tracing() and can_look(*tensors)
+    # Compilers know of no tracing, so that it comes last.
+    return not torch.is_grad_enabled() and can_look(*tensors) and not torch._C._is_tracing()
 
 
 def _joined(function: Callable[..., tuple[Tensor, ...]], x: Tensor, *rows: Tensor) -> tuple[Tensor, ...]:

@@ -105,7 +105,7 @@ class Square(Term):
 
 def elementwise(term: Term, x: Tensor, *rows: Tensor) -> tuple[Tensor, ...]:
     """The term's functions of every element, (N, C, ...) each; differentiable in x."""
-    results: tuple[Tensor, ...] = apply(_Elementwise, term, x, *rows)
+    results: tuple[Tensor, ...] = apply(_Elementwise, term, x, rows)
     return results
 
 
@@ -114,18 +114,19 @@ class _Elementwise(torch.autograd.Function):
 
     @staticmethod
     @with_signature
-    def forward(term: Term, x: Tensor, *rows: Tensor) -> tuple[Tensor, ...]:
+    def forward(term: Term, x: Tensor, rows: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        # Not *rows: where no gradient is asked for, compilers tell by the number of arguments whether one is ctx.
         return term.values(x, *rows)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        ctx.term = inputs[0]
-        ctx.save_for_backward(*inputs[1:])
+        ctx.term, x, rows = inputs
+        ctx.save_for_backward(x, *rows)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[None, Tensor, None]:
         x, *rows = ctx.saved_tensors
-        return None, ctx.term.add_slopes(x.new_zeros(()), grads, x, *rows), *[None] * len(rows)
+        return None, ctx.term.add_slopes(x.new_zeros(()), grads, x, *rows), None
 
 
 def sums(terms: tuple[Term, ...], x: Tensor, index: Tensor) -> tuple[Tensor, ...]:
