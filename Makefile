@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types clean
+.PHONY: help demo test test-oldest lint types clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ -/'
@@ -27,6 +27,12 @@ demo: $(VENV)/installed ## install, then train, evaluate and score with the samp
 
 test: lint types $(VENV)/installed-test ## install, then lint, type-check and run all tests
 	$(BIN)/pytest --cov --cov-report=term-missing:skip-covered --cov-fail-under=90
+
+OLDEST := build/oldest
+test-oldest: ## run all tests with the oldest PyTorch that is supported (for which PYTHON is 3.10 to 3.13)
+	$(PYTHON) -m venv $(OLDEST)
+	$(OLDEST)/bin/pip install --quiet --disable-pip-version-check --editable '.[test]' torch==2.6.0 torchvision==0.21.0
+	$(OLDEST)/bin/pytest
 
 lint: $(VENV)/installed-test ## ruff
 	$(BIN)/ruff check .

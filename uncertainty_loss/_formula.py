@@ -20,7 +20,11 @@ from uncertainty_loss._terms import Term, pull_back, sums
 
 
 class Formula:
-    """A loss of a row for a candidate."""
+    """A loss of a row for a candidate.
+
+    Those with fields are dataclasses without equality: a hash of their fields is what compilers up to torch 2.9 ask for
+    before there are any.
+    """
 
     def terms(self, classes: int) -> tuple[Term, ...]:
         """What it takes the sums of."""
@@ -53,7 +57,7 @@ def _itself(x: Tensor) -> Tensor:
     return x
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Regularized(Formula):
     """formula + factor · regularizer; the sums of both are taken in one go."""
 

@@ -285,7 +285,7 @@ def digamma_difference(a: Tensor, gap: Tensor) -> Tensor:
     return stirling + gap / a / (a + gap)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Excess(Term):
     """A class's part in a KL divergence: D - (a - b), D = log Γ(b) - log Γ(a) + (a - b) ψ(a).
 

@@ -209,7 +209,7 @@ class ExpectedProbabilityNLL(Formula):
         return torch.log1p((rest + (classes - 1)) / (own + 1))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ExpectedCrossEntropy(Formula):
     """ψ(S) - ψ(α_c), α = e + prior."""
 

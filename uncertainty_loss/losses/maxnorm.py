@@ -112,7 +112,7 @@ def error_norm(p: float) -> Formula:
 _LARGEST_PRODUCT = 20
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class WholeErrorNorm(Formula):
     """(r / S) ((N(r) + Σ_{j≠c} ⟨α_j⟩ / r^p) / N(S))^(1/p), N(x) = ⟨x⟩ / x^p = Π_{i<p} (1 + i / x)."""
 
@@ -169,7 +169,7 @@ def _whole_excess(x: Tensor, p: int) -> Tensor:
     return product
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class WholeRising(Term):
     """(⟨e + 1⟩ - p!) · unit^p, for a unit that keeps it small: a polynomial in z = e · unit without negative parts."""
 
@@ -231,7 +231,7 @@ _EXCESS = {1: (1.0, 0.0)} | {p: _RISING[p - 1][::-1] for p in range(2, _LARGEST_
 _EXCESS_SLOPE = {p: tuple((k / p - 1) * c for k, c in enumerate(_EXCESS[p])) for p in _EXCESS}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class RealErrorNorm(Formula):
     """(1 + Σ_{j≠c} ⟨α_j⟩ / ⟨r⟩)^(1/p) (⟨r⟩ / ⟨S⟩)^(1/p), by logarithms."""
 
@@ -251,7 +251,7 @@ class RealErrorNorm(Formula):
         return torch.exp((torch.log1p(parts) + _log_rising_ratio(r, own + 1, self.p)) / self.p)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class RealRising(Term):
     """⟨e + 1⟩ / ⟨scale⟩, by Stirling's formula with its large parts cancelled."""
 

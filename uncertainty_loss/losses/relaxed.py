@@ -63,7 +63,7 @@ def relaxed_loss(
     return evaluate(SquaredErrorOfMean(prior), evidence, target, *options, reg_factor, WrongEvidenceKL(prior))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SquaredErrorOfMean(Formula):
     """(1 - p_c)² + Σ_{j≠c} p_j²."""
 
