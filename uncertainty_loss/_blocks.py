@@ -15,7 +15,7 @@ from types import TracebackType
 import torch
 from torch import Tensor
 
-from uncertainty_loss._checks import can_look
+from uncertainty_loss._checks import can_look, looked
 
 # Elements that go through together: the temporaries of one block, 2 MiB each, fit into a processor's cache, and what a
 # block costs beside them (a hundred small operations, for which the threads wait on each other) is little.
@@ -23,6 +23,8 @@ _BLOCK = 1 << 19
 
 # What is smaller comes from memory that the process keeps anyway.
 _SMALLEST = 1 << 14
+
+_FEW_CLASSES = 16
 
 # Batches differ in size; each size has a view of its own.
 _MOST_VIEWS = 256
@@ -36,21 +38,12 @@ def in_blocks(function: Callable[..., tuple[Tensor, ...]], x: Tensor, *rows: Ten
         x: (N, C, ...).
         rows: The same with other sizes of dimension 1.
     """
-    if not _served(x, *rows):
-        return function(x, *rows)
-    before = _memory.used
-    # Not by Temporaries: an interrupt may come as its methods begin, and then temporaries would be kept forever.
-    try:
-        if before is None:
-            _memory.used = 0
-        return _joined(function, x, *rows)
-    finally:
-        _memory.used = before
+    return _served(function, x, *rows) if _serves(x, *rows) else function(x, *rows)
 
 
 def filled_in_blocks(function: Callable[..., Tensor], x: Tensor, *rows: Tensor) -> Tensor:
     """function(x, *rows, out=out), likewise, for one result of x's shape, in out unless that is None."""
-    if not _served(x, *rows):
+    if not _serves(x, *rows):
         return function(x, *rows, out=None)
 
     def fill(x: Tensor, out: Tensor, *rows: Tensor) -> tuple[Tensor, ...]:
@@ -58,13 +51,25 @@ def filled_in_blocks(function: Callable[..., Tensor], x: Tensor, *rows: Tensor) 
         return ()
 
     result = torch.empty_like(x)
-    in_blocks(fill, x, result, *rows)
+    _served(fill, x, result, *rows)
     return result
 
 
-def _served(*tensors: Tensor) -> bool:
+def _serves(*tensors: Tensor) -> bool:
     # Compilers know of no tracing, so that it comes last.
     return not torch.is_grad_enabled() and can_look(*tensors) and not torch._C._is_tracing()
+
+
+def _served(function: Callable[..., tuple[Tensor, ...]], x: Tensor, *rows: Tensor) -> tuple[Tensor, ...]:
+    before = _memory.used, looked.already
+    # Not by Temporaries: an interrupt may come as its methods begin, and then temporaries would be kept forever.
+    try:
+        if _memory.used is None:
+            _memory.used = 0
+        looked.already = True
+        return _joined(function, x, *rows)
+    finally:
+        _memory.used, looked.already = before
 
 
 def _joined(function: Callable[..., tuple[Tensor, ...]], x: Tensor, *rows: Tensor) -> tuple[Tensor, ...]:
@@ -116,20 +121,26 @@ class Temporaries:
             _memory.used = self._before
 
 
-def temporary(like: Tensor) -> Tensor | None:
-    """A place for a result of the tensor's shape, for torch's argument out; None, for a new one, where none is kept."""
+def temporary(like: Tensor, by_class: bool = False) -> Tensor | None:
+    """A place for a result of the tensor's shape, for torch's argument out; None, for a new one, where none is kept.
+
+    Args:
+        like: (N, C, ...).
+        by_class: Keep few classes of many rows each in one piece, so that what there is one of for a row comes in
+            pieces as long: torch needs three times as long to have a number meet ten others.
+    """
     if torch.compiler.is_compiling() or _memory.used is None or not _SMALLEST <= like.numel() <= _BLOCK:
         return None
     slot = _memory.used, like.dtype
-    key = *slot, like.shape, like.stride()
+    key = *slot, by_class, like.shape, like.stride()
     view = _memory.views.get(key)
     if view is None:
-        view = _memory.views[key] = _view(slot, like)
+        view = _memory.views[key] = _view(slot, like, by_class)
     _memory.used += 1
     return view
 
 
-def _view(slot: tuple[int, torch.dtype], like: Tensor) -> Tensor:
+def _view(slot: tuple[int, torch.dtype], like: Tensor, by_class: bool) -> Tensor:
     # Inference mode's tensors are of no use outside of it.
     with torch.inference_mode(False):
         room = _memory.slots.get(slot)
@@ -139,6 +150,7 @@ def _view(slot: tuple[int, torch.dtype], like: Tensor) -> Tensor:
             _memory.slots[slot] = room = torch.empty(like.numel(), dtype=slot[1], device="cpu")
         if len(_memory.views) >= _MOST_VIEWS:
             _memory.views.clear()
+        if by_class and like.ndim == 2 and like.shape[1] <= _FEW_CLASSES:
+            return room.as_strided(like.shape, (1, like.shape[0]))
         # Strides as torch itself would choose them.
-        result = torch.empty_like(like, device="meta")
-        return room.as_strided(result.shape, result.stride())
+        return room.as_strided(like.shape, torch.empty_like(like, device="meta").stride())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from functools import cache
 from types import TracebackType
 
@@ -91,9 +92,26 @@ def checked_factor(factor: float | Tensor) -> float | Tensor:
     return factor if factor.requires_grad or not can_look(factor) else factor.item()
 
 
+class _Looked(threading.local):
+    """What a thread knows of the tensors that it computes with.
+
+    Attributes:
+        already: All are made of those of which `can_look` was true. Set in a `try` that puts it back.
+    """
+
+    already = False
+
+
+looked = _Looked()
+
+
 def can_look(*tensors: Tensor) -> bool:
     """Whether these are plain tensors on the CPU, outside of any tracing, whose values cost next to nothing to read."""
-    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
+    if torch.compiler.is_compiling():
+        return False
+    if looked.already:
+        return True
+    if torch._C._are_functorch_transforms_active():
         return False
     for x in tensors:
         if not x.is_cpu or type(x) not in _PLAIN or torch._C._functorch.is_legacy_batchedtensor(x):

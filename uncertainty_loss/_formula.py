@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
-from uncertainty_loss._checks import can_look
+from uncertainty_loss._checks import can_look, looked
 from uncertainty_loss._polynomial import constants
 from uncertainty_loss._terms import Term, pull_back, sums
 
@@ -95,7 +95,7 @@ class Regularized(Formula):
 
 def row_losses(formula: Formula, evidence: Tensor, index: Tensor) -> Tensor:
     """The formula for the candidates at index, (N, ...), from evidence (N, C, ...) and index (N, 1, ...)."""
-    if evidence.requires_grad and torch.is_grad_enabled() and can_look(evidence) and not formula.learned:
+    if evidence.requires_grad and torch.is_grad_enabled() and can_look(evidence, index) and not formula.learned:
         losses: Tensor = _RowLosses.apply(formula, evidence, index)
         return losses
     return _automatic(formula, evidence, index)
@@ -118,8 +118,13 @@ class _RowLosses(torch.autograd.Function):
     def forward(ctx: Any, formula: Formula, evidence: Tensor, index: Tensor) -> Tensor:
         ctx.formula = formula
         classes = evidence.shape[1]
-        own, rest, *totals = sums(formula.terms(classes), evidence, index)
-        losses, slopes = formula.with_slopes(classes, own, rest, *totals)
+        before = looked.already
+        try:
+            looked.already = True
+            own, rest, *totals = sums(formula.terms(classes), evidence, index)
+            losses, slopes = formula.with_slopes(classes, own, rest, *totals)
+        finally:
+            looked.already = before
         ctx.save_for_backward(evidence, index, rest, *slopes)
         return _without_candidates(losses)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import cache
+from itertools import zip_longest
 
 import torch
 from torch import Tensor
@@ -24,6 +25,36 @@ def polynomial(coefficients: tuple[float, ...], t: Tensor, constant: Tensor | No
     # With numbers that are tensors already.
     second, *steps = constants(coefficients[-2::-1], t.dtype)
     return _in_place(torch.add(second, t, alpha=coefficients[-1], out=temporary(t)), (*steps, *last), t)
+
+
+def polynomials(each: tuple[tuple[float, ...], ...], t: Tensor) -> Tensor:
+    """`polynomial` of every tuple of coefficients, stacked, in the steps of the longest; not for what is traced."""
+    last, second, *steps = _steps(each, t.dtype, t.ndim)
+    return _in_place(torch.addcmul(second, last, t), steps, t)
+
+
+@cache
+def _steps(each: tuple[tuple[float, ...], ...], dtype: torch.dtype, ndim: int) -> tuple[Tensor, ...]:
+    """Coefficients of all for each step, (len(each), 1, ..., 1), the highest first."""
+    powers = zip_longest(*each, fillvalue=0.0)
+    with torch.inference_mode(False):
+        rows = [torch.tensor(row, dtype=dtype, device="cpu").view(-1, *[1] * ndim) for row in powers]
+    return tuple(reversed(rows))
+
+
+def whole_power(x: Tensor, p: int) -> Tensor:
+    """x^p for p ≥ 1: torch has a fast one for the least p alone."""
+    if p == 1:
+        return x
+    half = whole_power(x, p // 2)
+    return half * half * x if p % 2 else half * half
+
+
+def root_(x: Tensor, p: int) -> Tensor:
+    """x^(1/p) for p ≥ 1, in place, by square roots as far as they go."""
+    while p % 2 == 0:
+        x, p = x.sqrt_(), p // 2
+    return x.pow_(1 / p) if p > 1 else x
 
 
 def row_polynomial(

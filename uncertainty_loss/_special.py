@@ -21,7 +21,7 @@ from torch import Tensor
 
 from uncertainty_loss._blocks import temporary
 from uncertainty_loss._checks import can_look
-from uncertainty_loss._polynomial import number, numbers, polynomial
+from uncertainty_loss._polynomial import number, numbers, polynomial, polynomials
 from uncertainty_loss._terms import Term, apply, elementwise, with_signature
 
 # Row n holds R_n, constant term first: μ⁽ⁿ⁾(a) = (-1)ⁿ tⁿ⁺¹ R_n(t), t = 1/a in (0, 1]. Chebyshev series of 60-digit
@@ -156,14 +156,9 @@ def binet_series(t: Tensor, order: int) -> Tensor:
     return polynomial(_REMAINDER[t.dtype][order], t)
 
 
-def trigamma_series(t: Tensor) -> Tensor:
-    """Y(t), where ψ′(a) = t + t² Y(t), t = 1 / (a + ¼)."""
-    return polynomial(_TRIGAMMA[t.dtype], t)
-
-
-def tetragamma_series(t: Tensor) -> Tensor:
-    """V(t), where ψ″(a) = t² V(t), t = 1 / (a + ¼)."""
-    return polynomial(_TETRAGAMMA[t.dtype], t)
+def trigamma_and_tetragamma_series(t: Tensor) -> Tensor:
+    """Y(t) and V(t), stacked: ψ′(a) = t + t² Y(t), ψ″(a) = t² V(t), t = 1 / (a + ¼). Not for what is traced."""
+    return polynomials((_TRIGAMMA[t.dtype], _TETRAGAMMA[t.dtype]), t)
 
 
 def trigamma_rest(a: Tensor) -> Tensor:
@@ -172,7 +167,7 @@ def trigamma_rest(a: Tensor) -> Tensor:
     if torch.is_grad_enabled():
         inverse = a.reciprocal()
         return inverse * (t / 4 + inverse / 2) + binet(a, 2)
-    return trigamma_series(t).mul_(t).mul_(t)
+    return polynomial(_TRIGAMMA[t.dtype], t).mul_(t).mul_(t)
 
 
 def trigamma_excess(t: Tensor, constant: Tensor) -> Tensor:
@@ -180,9 +175,9 @@ def trigamma_excess(t: Tensor, constant: Tensor) -> Tensor:
     return polynomial(_TRIGAMMA[t.dtype], t, constant)
 
 
-def trigamma_sum(t: Tensor, constant: Tensor) -> Tensor:
-    """ψ′(a) + constant, a tensor that broadcasts, from t = 1 / (a + ¼) for a ≥ 1."""
-    return polynomial(_WHOLE_TRIGAMMA[t.dtype], t, constant)
+def trigamma_of_inverse(t: Tensor) -> Tensor:
+    """ψ′(a) from t = 1 / (a + ¼) for a ≥ 1."""
+    return polynomial(_WHOLE_TRIGAMMA[t.dtype], t).mul_(t)
 
 
 # Of ψ′(a) / t; made in advance: compilers warn of functions that cache.
@@ -252,7 +247,7 @@ def tetragamma(a: Tensor) -> Tensor:
         inverse = a.reciprocal()
         return binet(a, 3) - inverse.square() * (1 + inverse)
     t = (a + number(SHIFT, a)).reciprocal()
-    return tetragamma_series(t).mul_(t).mul_(t)
+    return polynomial(_TETRAGAMMA[t.dtype], t).mul_(t).mul_(t)
 
 
 def information_slope(evidence: Tensor, factor: Tensor, constant: Tensor) -> Tensor:
@@ -328,7 +323,10 @@ class Excess(Term):
 
     def large(self, rest: Tensor, classes: int) -> Tensor:
         """The flags, for total evidence (N, 1, ...)."""
-        return (rest > classes * self.base).to(rest.dtype)
+        bound = number(classes * self.base, rest)
+        if not can_look(rest):
+            return (rest > bound).to(rest.dtype)
+        return torch.gt(rest, bound, out=torch.empty_like(rest))
 
     def rows(self, classes: int, rest: Tensor, total: Tensor) -> tuple[Tensor, ...]:
         return (self.large(rest, classes),)
@@ -336,7 +334,7 @@ class Excess(Term):
     def value(self, x: Tensor, *rows: Tensor) -> Tensor:
         (large,) = rows
         # Where all rows are large there is nothing more to do for a whole one.
-        whole = self.whole and not (can_look(large) and bool(large.all()))
+        whole = self.whole and not (can_look(large) and large.sum().item() == large.numel())
         if self.prior == self.base == 1:
             return _unit_excess(x, large if whole else None)
         base = self.base
@@ -373,7 +371,7 @@ class Excess(Term):
         t = torch.add(x, number(prior + SHIFT, x), out=temporary(x)).reciprocal_()
         kept = number(1, x) - large
         slope = trigamma_rest(x + prior) / t + kept if torch.is_grad_enabled() else trigamma_excess(t, kept)
-        slope = slope.mul_(gain).sub_((base + SHIFT) * large).mul_(t)
+        slope = slope.mul_(gain).sub_(number(base + SHIFT, x) * large).mul_(t)
         return slope if step is None else slope.add_(step)
 
 
@@ -421,14 +419,15 @@ _remainders_in = cache(_remainders_of)
 def _unit_excess(evidence: Tensor, large: Tensor | None) -> Tensor:
     """For a prior and a base of 1; whole, unless large is None."""
     # Every term is proportional to the evidence, so that a thousand classes without any add up to nothing.
-    t = torch.add(evidence.new_ones(()), evidence, alpha=0.8, out=temporary(evidence)).reciprocal_()
+    half, one = numbers((0.5, 1), evidence)
+    t = evidence * 0.8 + 1 if isinstance(one, float) else torch.add(one, evidence, alpha=0.8, out=temporary(evidence))
+    t = t.reciprocal_()
     value = polynomial(_UNIT[evidence.dtype], t)
     if large is None:
         s = t.mul_(evidence)
-        value = value.mul_(s).sub_(0.5).mul_(s)
+        value = value.mul_(s).sub_(half).mul_(s)
         return value.add_(torch.log1p(evidence, out=temporary(evidence)), alpha=-0.5)
     # (e - s) / 2 is 0.4 e s.
-    half, one = numbers((0.5, 1), evidence)
     little = torch.mul(evidence, one - large, out=temporary(evidence))
     s = t.mul_(evidence)
     value = value.mul_(s).add_(little, alpha=0.4).sub_(half * large).mul_(s)

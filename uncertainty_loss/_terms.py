@@ -150,7 +150,7 @@ class _Sums(torch.autograd.Function):
     @with_signature
     def forward(terms: tuple[Term, ...], x: Tensor, index: Tensor) -> tuple[Tensor, ...]:
         def block(x: Tensor, index: Tensor) -> tuple[Tensor, ...]:
-            others = put(x, index, 0.0)
+            others = put(x, index, 0.0, out=temporary(x, by_class=True))
             rest = others.sum(1, keepdim=True)
             results = [x.gather(1, index), rest]
             fixed = rest.detach()  # terms take it as a constant, and who differentiates a trace has to, too

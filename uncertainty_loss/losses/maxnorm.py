@@ -18,7 +18,7 @@ from torch import Tensor
 from uncertainty_loss._blocks import temporary
 from uncertainty_loss._evaluate import evaluate
 from uncertainty_loss._formula import Formula
-from uncertainty_loss._polynomial import constants, number, numbers, polynomial, row_polynomial
+from uncertainty_loss._polynomial import constants, number, numbers, polynomials, root_, row_polynomial, whole_power
 from uncertainty_loss._special import binet
 from uncertainty_loss._terms import Term
 from uncertainty_loss.losses._module import LossModule
@@ -142,10 +142,10 @@ class WholeErrorNorm(Formula):
         r = rest + others
         t = torch.stack([r, (r + own).add_(one)]).reciprocal_()
         unit, inverse_total = t.unbind()
-        excess_r, excess_total = polynomial(_EXCESS[self.p], t).unbind()
-        slope_r, slope_total = polynomial(_EXCESS_SLOPE[self.p], t).mul_(t).unbind()
-        sum_ = (unit**self.p).mul_(least).add_(parts).add_(excess_r)
-        losses = (sum_ / excess_total).pow_(1 / self.p).mul_(inverse_total).mul_(r)
+        excess, slope = polynomials((_EXCESS[self.p], _EXCESS_SLOPE[self.p]), t).unbind()
+        (excess_r, excess_total), (slope_r, slope_total) = excess.unbind(), slope.mul_(t).unbind()
+        sum_ = torch.addcmul(parts, whole_power(unit, self.p), least).add_(excess_r)
+        losses = root_(sum_ / excess_total, self.p).mul_(inverse_total).mul_(r)
         share = losses / sum_
         by_own = (losses * slope_total).div_(excess_total)
         return losses, (by_own, torch.addcmul(by_own, share, slope_r, value=-1), share * inverse_p)
