@@ -51,7 +51,8 @@ class Split:
             normalizer = self.normalizer()
             if isinstance(normalizer, Tensor):
                 return rows.sum() / (normalizer + (normalizer == 0))
-            return rows.sum() / max(normalizer, 1)
+            # All rows count alike.
+            return rows.mean() if normalizer else rows.sum()
         return rows if self.batched else rows.squeeze(0)
 
 
