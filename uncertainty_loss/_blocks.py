@@ -30,15 +30,18 @@ _FEW_CLASSES = 16
 _MOST_VIEWS = 256
 
 
-def in_blocks(function: Callable[..., tuple[Tensor, ...]], x: Tensor, *rows: Tensor) -> tuple[Tensor, ...]:
+def in_blocks(
+    function: Callable[..., tuple[Tensor, ...]], x: Tensor, *rows: Tensor, temporaries: bool = True
+) -> tuple[Tensor, ...]:
     """function(x, *rows), a block of rows at a time where that pays.
 
     Args:
         function: Treats every row by itself; results of shape (N, M, ...), with a few numbers a row.
         x: (N, C, ...).
         rows: The same with other sizes of dimension 1.
+        temporaries: Whether there may be temporaries; not where a graph is built in the function.
     """
-    return _served(function, x, *rows) if _serves(x, *rows) else function(x, *rows)
+    return _served(function, x, *rows, temporaries=temporaries) if _serves(x, *rows) else function(x, *rows)
 
 
 def filled_in_blocks(function: Callable[..., Tensor], x: Tensor, *rows: Tensor) -> Tensor:
@@ -60,12 +63,13 @@ def _serves(*tensors: Tensor) -> bool:
     return not torch.is_grad_enabled() and can_look(*tensors) and not torch._C._is_tracing()
 
 
-def _served(function: Callable[..., tuple[Tensor, ...]], x: Tensor, *rows: Tensor) -> tuple[Tensor, ...]:
+def _served(
+    function: Callable[..., tuple[Tensor, ...]], x: Tensor, *rows: Tensor, temporaries: bool = True
+) -> tuple[Tensor, ...]:
     before = _memory.used, looked.already
     # Not by Temporaries: an interrupt may come as its methods begin, and then temporaries would be kept forever.
     try:
-        if _memory.used is None:
-            _memory.used = 0
+        _memory.used = (_memory.used or 0) if temporaries else None
         looked.already = True
         return _joined(function, x, *rows)
     finally:

@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
+from uncertainty_loss._blocks import in_blocks
 from uncertainty_loss._checks import can_look, looked
 from uncertainty_loss._polynomial import constants
-from uncertainty_loss._terms import Term, pull_back, sums
+from uncertainty_loss._terms import Term, first_largest, pull_back, put, sums, sums_for_each
 
 
 class Formula:
@@ -101,6 +102,30 @@ def row_losses(formula: Formula, evidence: Tensor, index: Tensor) -> Tensor:
     return _automatic(formula, evidence, index)
 
 
+def expected_losses(formula: Formula, evidence: Tensor, probabilities: Tensor) -> Tensor:
+    """Σ_c t_c times the formula for the candidate c, (N, ...), from evidence and probabilities t, (N, C, ...)."""
+    if (
+        evidence.requires_grad
+        and torch.is_grad_enabled()
+        and can_look(evidence, probabilities)
+        and not (formula.learned or probabilities.requires_grad)
+    ):
+        losses: Tensor = _ExpectedLosses.apply(formula, evidence, probabilities)
+        return losses
+    return _automatic_expectation(formula, evidence, probabilities)
+
+
+def _automatic_expectation(formula: Formula, evidence: Tensor, probabilities: Tensor) -> Tensor:
+    # The class with most evidence by itself, see `sums_for_each`.
+    most = first_largest(evidence.detach())
+    losses = probabilities.gather(1, most).squeeze(1) * _automatic(formula, evidence, most)
+    classes = evidence.shape[1]
+    if classes == 1:
+        return losses
+    each = formula(classes, *sums_for_each(formula.terms(classes), evidence, most))
+    return losses + (put(probabilities, most, 0.0) * each).sum(1)
+
+
 def _automatic(formula: Formula, evidence: Tensor, index: Tensor) -> Tensor:
     classes = evidence.shape[1]
     return _without_candidates(formula(classes, *sums(formula.terms(classes), evidence, index)))
@@ -109,6 +134,37 @@ def _automatic(formula: Formula, evidence: Tensor, index: Tensor) -> Tensor:
 def _without_candidates(losses: Tensor) -> Tensor:
     """(N, ...) from (N, 1, ...); not a view of what has been computed, for a caller to write into it."""
     return losses.squeeze(1).clone()
+
+
+class _ExpectedLosses(torch.autograd.Function):
+    """The expectation and its gradient in one go, a few rows at a time: all that lies between is not kept."""
+
+    @staticmethod
+    def forward(ctx: Any, formula: Formula, evidence: Tensor, probabilities: Tensor) -> Tensor:
+        ctx.formula = formula
+
+        def block(evidence: Tensor, probabilities: Tensor, out: Tensor) -> tuple[Tensor]:
+            leaf = evidence.detach().requires_grad_()
+            with torch.enable_grad(), saved_tensors_hooks(_itself, _itself):
+                losses = _automatic_expectation(formula, leaf, probabilities)
+            (slopes,) = torch.autograd.grad(losses, leaf, torch.ones_like(losses))
+            out.copy_(slopes)
+            return (losses.detach().unsqueeze(1),)
+
+        gradient = torch.empty_like(evidence)
+        (losses,) = in_blocks(block, evidence, probabilities, gradient, temporaries=False)
+        ctx.save_for_backward(evidence, probabilities, gradient)
+        return _without_candidates(losses)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, None]:
+        evidence, probabilities, gradient = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            # As in _RowLosses.
+            evidence = evidence.view_as(evidence)
+            losses = _automatic_expectation(ctx.formula, evidence, probabilities)
+            return None, *torch.autograd.grad(losses, evidence, grad, create_graph=True), None
+        return None, gradient * grad.unsqueeze(1), None
 
 
 class _RowLosses(torch.autograd.Function):

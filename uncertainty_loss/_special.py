@@ -328,7 +328,7 @@ class Excess(Term):
             return (rest > bound).to(rest.dtype)
         return torch.gt(rest, bound, out=torch.empty_like(rest))
 
-    def rows(self, classes: int, rest: Tensor, total: Tensor) -> tuple[Tensor, ...]:
+    def rows(self, classes: int, rest: Tensor, least: Tensor) -> tuple[Tensor, ...]:
         return (self.large(rest, classes),)
 
     def value(self, x: Tensor, *rows: Tensor) -> Tensor:

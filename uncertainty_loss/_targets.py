@@ -10,14 +10,12 @@ came. It gives one value for each row of the batch and each candidate, shape (N,
 
 from __future__ import annotations
 
-from itertools import chain
-
 import torch
 from torch import Tensor
 
 from uncertainty_loss._checks import check_indices, check_reduction, check_target, checked_evidence
-from uncertainty_loss._formula import Formula, row_losses
-from uncertainty_loss._terms import elementwise, leave_one_out, put
+from uncertainty_loss._formula import Formula, expected_losses, row_losses
+from uncertainty_loss._terms import put
 
 
 class Split:
@@ -92,28 +90,22 @@ class IndexSplit(Split):
 
 
 class ProbabilitySplit(Split):
-    """Leaves each class out in turn, in double where the device has it: differences of sums lose digits."""
+    """For class probabilities, (N, C, ...), any numbers that need not sum to 1."""
 
     def __init__(
         self, evidence: Tensor, probabilities: Tensor, weight: Tensor | None, normalizer: Tensor | int
     ) -> None:
-        self.dtype = evidence.dtype
-        self.evidence = widened(evidence)
-        self.probabilities = widened(probabilities)
+        self.evidence = evidence
+        self.probabilities = probabilities.to(evidence.dtype)
         if weight is not None:
-            self.probabilities = self.probabilities * weight.view(-1, *[1] * (evidence.ndim - 2))
+            self.probabilities = self.probabilities * weight.to(evidence.dtype).view(-1, *[1] * (evidence.ndim - 2))
         self._normalizer = normalizer
 
     def losses(self, formula: Formula) -> Tensor:
-        terms, rest = formula.terms(self.classes), leave_one_out(self.evidence)
-        with torch.no_grad():
-            largest, total = rest.amax(1, keepdim=True), self.evidence.sum(1, keepdim=True)
-            rows = [term.rows(self.classes, largest, total) for term in terms]
-        values = chain.from_iterable(
-            elementwise(term, self.evidence, *row) for term, row in zip(terms, rows, strict=True)
-        )
-        losses = formula(self.classes, self.evidence, rest, *(leave_one_out(value) for value in values))
-        return (self.probabilities * losses).sum(1).to(self.dtype)
+        if self.classes > _FEW:
+            return expected_losses(formula, self.evidence, self.probabilities)
+        losses = expected_losses(formula, widened(self.evidence), widened(self.probabilities))
+        return losses.to(self.evidence.dtype)
 
     def normalizer(self) -> Tensor | int:
         return self._normalizer

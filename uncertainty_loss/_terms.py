@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, ParamSpec, TypeVar
 
@@ -37,13 +38,13 @@ class Term:
         """The evidence at which it is zero, to leave a class out of its sum; None where there is none such."""
         return 0.0
 
-    def rows(self, classes: int, rest: Tensor, total: Tensor) -> tuple[Tensor, ...]:
+    def rows(self, classes: int, rest: Tensor, least: Tensor) -> tuple[Tensor, ...]:
         """What the function takes of a row as a whole, (N, 1, ...) each.
 
         Args:
             classes: How many the row has.
-            rest: Evidence of all classes but the candidate; the largest, where there are many candidates.
-            total: Evidence of all classes that are summed.
+            rest: Evidence of all classes but the candidate; of many candidates the largest.
+            least: The same; of many candidates the least, at least half the largest.
         """
         return ()
 
@@ -202,6 +203,40 @@ def pull_back(terms: tuple[Term, ...], x: Tensor, index: Tensor, rest: Tensor, g
     return filled_in_blocks(block, x, index, rest, *worked_out(*grads))
 
 
+def sums_for_each(terms: tuple[Term, ...], x: Tensor, most: Tensor) -> tuple[Tensor, ...]:
+    """`sums` for every class as the one that is left out, but for the class with most evidence: (N, C, ...) each.
+
+    That class may have nearly all evidence. All other sums have it in them, so that no two of a kind differ much: they
+    are the total less one of the smaller parts, and one constant of the row suits the terms of all. In its own place
+    stands something finite without a derivative.
+
+    Args:
+        terms: Functions to sum.
+        x: (N, C, ...), C ≥ 2.
+        most: Where x is largest, (N, 1, ...), along dimension 1.
+    """
+    rest = leave_one_out(x)
+    with torch.no_grad():
+        second = put(x, most, 0.0).amax(1, keepdim=True)
+        least, largest = put(rest, most, math.inf).amin(1, keepdim=True), put(rest, most, 0.0).amax(1, keepdim=True)
+    results = [put(x, most, second), put(rest, most, least)]
+    for term in terms:
+        values = elementwise(term, x, *term.rows(x.shape[1], largest, least))
+        results += [leave_one_out(value) for value in values]
+    return tuple(results)
+
+
+def first_largest(x: Tensor) -> Tensor:
+    """Index of the largest entry along dimension 1, the first of equal ones, (N, 1, ...); any where one is NaN."""
+    if not can_look(x):
+        return x.argmax(1, keepdim=True)
+    # Torch's own takes as long as a loss. Here the least k - C of the entries that are largest, or else 0.
+    classes = x.shape[1]
+    largest = torch.eq(x, x.amax(1, keepdim=True), out=torch.empty_like(x))
+    rank = torch.arange(classes, dtype=x.dtype).view(-1, *[1] * (x.ndim - 2))
+    return torch.sub(rank, largest, alpha=classes).amin(1, keepdim=True).remainder_(classes).long()
+
+
 def _without(term: Term, x: Tensor, others: Tensor, index: Tensor) -> Tensor:
     """x with the term's `absent` at index; others is x with zero there."""
     return put(x, index, term.absent) if term.absent else others
@@ -248,7 +283,7 @@ class _LeaveOneOut(torch.autograd.Function):
             low = (total - high).float()
         else:
             # The largest, and the total without it: what is left where x_k is the largest is a sum of all others.
-            where = x.abs().argmax(dim=1, keepdim=True)
+            where = first_largest(x.abs())
             high, low = x.gather(1, where), put(x, where, 0.0).sum(1, keepdim=True)
         return (high - x).add_(low)
 

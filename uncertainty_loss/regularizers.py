@@ -27,7 +27,7 @@ from uncertainty_loss._special import (
     trigamma_of_inverse,
     trigamma_rest,
 )
-from uncertainty_loss._terms import Term, leave_one_out
+from uncertainty_loss._terms import Term, first_largest, put
 
 
 def uniform_dirichlet_kl(
@@ -175,14 +175,12 @@ class InformationTerm(Formula):
             return sums[0]
         parts, squares = sums
         # The sum has a constant of the row in place of b, and only the largest part of its ψ′.
-        if rest.shape[1] > 1:
-            # For all candidates the constant is S: what they leave out is the difference.
-            constant, gap = (rest + own).detach().amax(1, keepdim=True), rest - rest.detach() - own.detach()
-        else:
-            constant, gap = rest.detach(), rest - rest.detach()
+        # Of many candidates it has the least of all b, that of the one with most evidence.
+        fixed = own.detach()
+        gap = fixed.amax(1, keepdim=True) - fixed + (rest - rest.detach())
         if self.full_strength:
             gap = gap + own
-        b = constant + classes
+        b = rest.detach().amin(1, keepdim=True) + classes
         return parts + squares / 2 * (gap / (b + SHIFT) / (b + gap + SHIFT) - trigamma_rest(b + gap))
 
     def with_slopes(self, classes: int, own: Tensor, rest: Tensor, *sums: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
@@ -210,14 +208,20 @@ class Information(Term):
 
     count: ClassVar[int] = 2
 
-    def rows(self, classes: int, rest: Tensor, total: Tensor) -> tuple[Tensor, ...]:
+    def rows(self, classes: int, rest: Tensor, least: Tensor) -> tuple[Tensor, ...]:
         # The evidence, -1 / w and -w: their sign is the one with which torch's threshold cuts off what is large.
-        scale = number(-classes - SHIFT, total) - total
-        return total, scale, scale.reciprocal()
+        scale = number(-classes - SHIFT, least) - least
+        return least, scale, scale.reciprocal()
 
     def values(self, x: Tensor, *rows: Tensor) -> tuple[Tensor, ...]:
+        # The constant b is what all have but the second in the row: b - a is what the first has more than a, and all
+        # that have less than the second.
         *_, w = rows
-        return _from_gap(x, (1 - x.shape[1] - leave_one_out(x)) * w) / 2, x * x
+        most = first_largest(x)
+        others = put(x, most, 0.0)
+        others = put(others, first_largest(others), 0.0).sum(1, keepdim=True)
+        gap = x.gather(1, most) - x + (others + (x.shape[1] - 1))
+        return _from_gap(x, gap * -w) / 2, x * x
 
     def sums(self, x: Tensor, *rows: Tensor) -> list[Tensor]:
         # At most one class has most of the evidence. It is taken out, which leaves the sum of the others precise, and

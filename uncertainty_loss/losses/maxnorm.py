@@ -175,7 +175,7 @@ class WholeRising(Term):
 
     p: int
 
-    def rows(self, classes: int, rest: Tensor, total: Tensor) -> tuple[Tensor, ...]:
+    def rows(self, classes: int, rest: Tensor, least: Tensor) -> tuple[Tensor, ...]:
         return (_unit(rest, classes),)
 
     def value(self, x: Tensor, *rows: Tensor) -> Tensor:
@@ -258,7 +258,7 @@ class RealRising(Term):
     p: float
     absent: ClassVar[None] = None
 
-    def rows(self, classes: int, rest: Tensor, total: Tensor) -> tuple[Tensor, ...]:
+    def rows(self, classes: int, rest: Tensor, least: Tensor) -> tuple[Tensor, ...]:
         return (rest + max(classes - 1, 1),)
 
     def value(self, x: Tensor, *rows: Tensor) -> Tensor:
