@@ -59,8 +59,7 @@ def filled_in_blocks(function: Callable[..., Tensor], x: Tensor, *rows: Tensor) 
 
 
 def _serves(*tensors: Tensor) -> bool:
-    # Compilers know of no tracing, so that it comes last.
-    return not torch.is_grad_enabled() and can_look(*tensors) and not torch._C._is_tracing()
+    return not torch.is_grad_enabled() and can_look(*tensors)
 
 
 def _served(

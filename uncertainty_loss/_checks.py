@@ -61,22 +61,37 @@ def checked_evidence(evidence: Tensor) -> Tensor:
     check_floating("evidence", evidence)
     if evidence.dtype not in (torch.float32, torch.float64):
         evidence = evidence.float()
-    if _enabled and can_look(evidence) and not torch._C._is_tracing() and evidence.numel():
+    if _enabled and can_look(evidence) and evidence.numel():
         # Bits of their own: a view of the imaginary part of a conjugate has those of its negative.
         values = evidence.detach().resolve_neg()
         low, high = torch.aminmax(values.view(_INTEGER[evidence.dtype]))
         # Below zero are also the bits of a -0, and of a NaN with a sign.
         if low.item() < 0 and (negative := values < 0).any():
             raise ValueError(f"{_NEGATIVE}, got {values[negative].amin().item():.4g}")
-        return evidence if high.item() <= _bits(_LARGEST, evidence.dtype) else evidence.clamp(max=_LARGEST)
+        return evidence if high.item() <= _bits(_LARGEST, evidence.dtype) else _bounded(evidence)
     if _enabled and evidence.is_cuda and not torch.compiler.is_compiling():
         torch._assert_async(~(evidence.detach() < 0).any(), _NEGATIVE)
-    return evidence.clamp(max=_LARGEST)
+    return _bounded(evidence)
+
+
+def _bounded(evidence: Tensor) -> Tensor:
+    # Not by clamp, which gives NaN a gradient of zero: who looks for NaN in gradients would miss it.
+    return torch.where(evidence > _LARGEST, _LARGEST, evidence)
 
 
 @cache
 def _bits(value: float, dtype: torch.dtype) -> int | float:
     return torch.tensor(value, dtype=dtype, device="cpu").view(_INTEGER[dtype]).item()
+
+
+def check_not_traced(evidence: Tensor) -> None:
+    """Raises NotImplementedError where torch.jit.trace is asked for a gradient: it takes our functions apart."""
+    if torch.compiler.is_compiling() or not torch._C._is_tracing():
+        return
+    if torch.is_grad_enabled() and evidence.requires_grad:
+        raise NotImplementedError(
+            "torch.jit.trace cannot differentiate a loss: use torch.compile, torch.export, or a trace without gradient"
+        )
 
 
 def checked_factor(factor: float | Tensor) -> float | Tensor:
@@ -111,7 +126,7 @@ def can_look(*tensors: Tensor) -> bool:
         return False
     if looked.already:
         return True
-    if torch._C._are_functorch_transforms_active():
+    if torch._C._are_functorch_transforms_active() or torch._C._is_tracing():
         return False
     for x in tensors:
         if not x.is_cpu or type(x) not in _PLAIN or torch._C._functorch.is_legacy_batchedtensor(x):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from uncertainty_loss._checks import checked_factor
+from uncertainty_loss._checks import check_not_traced, checked_factor
 from uncertainty_loss._formula import Formula, Regularized
 from uncertainty_loss._targets import split_by_target
 
@@ -21,6 +21,7 @@ def evaluate(
     regularizer: Formula | None = None,
 ) -> Tensor:
     """formula + reg_factor · regularizer, reduced; a factor that is the number 0 costs nothing."""
+    check_not_traced(evidence)
     split = split_by_target(evidence, target, reduction, weight, ignore_index, label_smoothing)
     factor = checked_factor(reg_factor)
     if regularizer is not None and (isinstance(factor, Tensor) or factor != 0):

@@ -53,6 +53,11 @@ class Formula:
         """Whether it has parameters that may want a gradient of their own."""
         return False
 
+    @property
+    def wide(self) -> bool:
+        """Whether it wants the digits of double: its parts are of both signs, and large beside what they leave."""
+        return False
+
 
 def _itself(x: Tensor) -> Tensor:
     return x
@@ -88,6 +93,10 @@ class Regularized(Formula):
     @property
     def learned(self) -> bool:
         return isinstance(self.factor, Tensor)
+
+    @property
+    def wide(self) -> bool:
+        return self.formula.wide or self.regularizer.wide
 
     def _divided(self, classes: int, sums: tuple[Tensor, ...]) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
         length = sum(term.count for term in self.formula.terms(classes))

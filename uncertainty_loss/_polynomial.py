@@ -28,7 +28,9 @@ def polynomial(coefficients: tuple[float, ...], t: Tensor, constant: Tensor | No
 
 
 def polynomials(each: tuple[tuple[float, ...], ...], t: Tensor) -> Tensor:
-    """`polynomial` of every tuple of coefficients, stacked, in the steps of the longest; not for what is traced."""
+    """`polynomial` of every tuple of coefficients, stacked, in the steps of the longest."""
+    if not can_look(t):
+        return torch.stack([polynomial(coefficients, t) for coefficients in each])
     last, second, *steps = _steps(each, t.dtype, t.ndim)
     return _in_place(torch.addcmul(second, last, t), steps, t)
 
@@ -50,11 +52,11 @@ def whole_power(x: Tensor, p: int) -> Tensor:
     return half * half * x if p % 2 else half * half
 
 
-def root_(x: Tensor, p: int) -> Tensor:
-    """x^(1/p) for p ≥ 1, in place, by square roots as far as they go."""
+def root(x: Tensor, p: int) -> Tensor:
+    """x^(1/p) for p ≥ 1, by square roots as far as they go."""
     while p % 2 == 0:
-        x, p = x.sqrt_(), p // 2
-    return x.pow_(1 / p) if p > 1 else x
+        x, p = x.sqrt(), p // 2
+    return x ** (1 / p) if p > 1 else x
 
 
 def row_polynomial(

@@ -157,7 +157,7 @@ def binet_series(t: Tensor, order: int) -> Tensor:
 
 
 def trigamma_and_tetragamma_series(t: Tensor) -> Tensor:
-    """Y(t) and V(t), stacked: ψ′(a) = t + t² Y(t), ψ″(a) = t² V(t), t = 1 / (a + ¼). Not for what is traced."""
+    """Y(t) and V(t), stacked: ψ′(a) = t + t² Y(t), ψ″(a) = t² V(t), t = 1 / (a + ¼)."""
     return polynomials((_TRIGAMMA[t.dtype], _TETRAGAMMA[t.dtype]), t)
 
 
@@ -277,7 +277,30 @@ def digamma_difference(a: Tensor, gap: Tensor) -> Tensor:
     b = a + 1
     stirling = torch.log1p(gap / b) + gap / b / (2 * (b + gap)) + (binet(b + gap, 1) - binet(b, 1))
     # ψ(a) = ψ(a + 1) - 1 / a
-    return stirling + gap / a / (a + gap)
+    step: Tensor = apply(_ReciprocalFall, a, gap)
+    return stirling + step
+
+
+class _ReciprocalFall(torch.autograd.Function):
+    """1 / a - 1 / (a + gap) with derivatives that do not cancel: at a of 1e-8 automatic ones have no digits left."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    @with_signature
+    def forward(a: Tensor, gap: Tensor) -> Tensor:
+        return gap / a / (a + gap)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
+        a, gap = ctx.saved_tensors
+        end = a + gap
+        by_a = -(gap / a / end) * (1 / a + 1 / end)
+        return (grad * by_a).sum_to_size(a.shape), (grad / end / end).sum_to_size(gap.shape)
 
 
 @dataclass(frozen=True, eq=False)

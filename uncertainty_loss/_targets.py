@@ -37,6 +37,11 @@ class Split:
         """One value a row, (N, ...), weighted and zero where ignored."""
         raise NotImplementedError
 
+    def _wide(self, formula: Formula) -> bool:
+        # With so few classes all components of a row's gradient may nearly vanish at once, where parts of the loss pull
+        # against each other; then float32 leaves them too few digits.
+        return self.classes <= 3 or formula.wide
+
     def normalizer(self) -> Tensor | int:
         """What the mean divides by."""
         raise NotImplementedError
@@ -54,11 +59,6 @@ class Split:
         return rows if self.batched else rows.squeeze(0)
 
 
-# With so few classes all components of a row's gradient may nearly vanish at once, where parts of the loss pull against
-# each other; then float32 leaves them too few digits.
-_FEW = 3
-
-
 class IndexSplit(Split):
     """For class indices; index is (N, 1, ...), with any class in place of one to ignore."""
 
@@ -71,9 +71,8 @@ class IndexSplit(Split):
             self.weight = weight.to(evidence.dtype)[self.index.squeeze(1)]
 
     def losses(self, formula: Formula) -> Tensor:
-        few = self.classes <= _FEW
-        losses = row_losses(formula, widened(self.evidence) if few else self.evidence, self.index)
-        losses = losses.to(self.evidence.dtype)
+        evidence = widened(self.evidence) if self._wide(formula) else self.evidence
+        losses = row_losses(formula, evidence, self.index).to(self.evidence.dtype)
         if self.weight is not None:
             losses = losses * self.weight
         return losses if self.valid is None else losses.where(self.valid, 0.0)
@@ -102,10 +101,10 @@ class ProbabilitySplit(Split):
         self._normalizer = normalizer
 
     def losses(self, formula: Formula) -> Tensor:
-        if self.classes > _FEW:
-            return expected_losses(formula, self.evidence, self.probabilities)
-        losses = expected_losses(formula, widened(self.evidence), widened(self.probabilities))
-        return losses.to(self.evidence.dtype)
+        evidence, probabilities = self.evidence, self.probabilities
+        if self._wide(formula):
+            evidence, probabilities = widened(evidence), widened(probabilities)
+        return expected_losses(formula, evidence, probabilities).to(self.evidence.dtype)
 
     def normalizer(self) -> Tensor | int:
         return self._normalizer

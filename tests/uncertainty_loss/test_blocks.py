@@ -205,3 +205,19 @@ def test_memory_does_not_grow():
     first = step()
     gc.collect()
     assert all(step() == first for _ in range(5))
+
+
+@pytest.mark.parametrize("shape", [(17, 5), (2, 4, 3, 5), (1, 6, 30)])
+def test_expectations_in_blocks_are_those_of_single_rows(shape, small_blocks):
+    evidence, weights = 20 * torch.rand(shape, dtype=torch.float64), torch.rand(shape, dtype=torch.float64)
+    evidence[0, 1] = 1e7
+    leaf = evidence.clone().requires_grad_()
+    losses = ul.maxnorm_loss(leaf, weights, 0.1, reduction="none")
+    losses.sum().backward()
+    rows, targets, gradients = (x.movedim(1, -1).flatten(0, -2) for x in (evidence, weights, leaf.grad))
+    for row, target, value, gradient in zip(rows, targets, losses.flatten(), gradients, strict=True):
+        one = row.clone().requires_grad_()
+        # By index, one class after the other.
+        loss = sum(t * ul.maxnorm_loss(one, torch.tensor(k), 0.1) for k, t in enumerate(target))
+        torch.testing.assert_close(value, loss)
+        torch.testing.assert_close(gradient, *torch.autograd.grad(loss, one))

@@ -78,6 +78,10 @@ class WeightedSquaredError(Formula):
 
     information_weight: float
 
+    @property
+    def wide(self) -> bool:
+        return bool(self.information_weight)
+
     def terms(self, classes: int) -> tuple[Term, ...]:
         if not self.information_weight:
             return (WeightedMoment(),)

@@ -16,11 +16,21 @@ import torch
 from torch import Tensor
 
 from uncertainty_loss._blocks import temporary
+from uncertainty_loss._checks import can_look
 from uncertainty_loss._evaluate import evaluate
 from uncertainty_loss._formula import Formula
-from uncertainty_loss._polynomial import constants, number, numbers, polynomials, root_, row_polynomial, whole_power
+from uncertainty_loss._polynomial import (
+    constants,
+    number,
+    numbers,
+    polynomial,
+    polynomials,
+    root,
+    row_polynomial,
+    whole_power,
+)
 from uncertainty_loss._special import binet
-from uncertainty_loss._terms import Term
+from uncertainty_loss._terms import Term, elementwise
 from uncertainty_loss.losses._module import LossModule
 from uncertainty_loss.regularizers import InformationTerm
 
@@ -129,8 +139,8 @@ class WholeErrorNorm(Formula):
         total = r + (own + 1)
         # The sum has a constant in place of r, and leaves out what a class without evidence has.
         unit = _unit(rest.detach().amax(1, keepdim=True), classes)
-        parts = (parts + self._least_sum(classes) * unit**self.p) / (r * unit) ** self.p
-        return r / total * ((_whole_excess(r, self.p) + parts) / _whole_excess(total, self.p)) ** (1 / self.p)
+        parts = (parts + self._least_sum(classes) * whole_power(unit, self.p)) / whole_power(r * unit, self.p)
+        return r / total * root((_whole_excess(r, self.p) + parts) / _whole_excess(total, self.p), self.p)
 
     def with_slopes(self, classes: int, own: Tensor, rest: Tensor, *sums: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         # (log ⟨x⟩)' = p H(x), so that the loss F has the slopes -F H(S) by own, F / (p A) by the sum A - N(r), and
@@ -145,7 +155,7 @@ class WholeErrorNorm(Formula):
         excess, slope = polynomials((_EXCESS[self.p], _EXCESS_SLOPE[self.p]), t).unbind()
         (excess_r, excess_total), (slope_r, slope_total) = excess.unbind(), slope.mul_(t).unbind()
         sum_ = torch.addcmul(parts, whole_power(unit, self.p), least).add_(excess_r)
-        losses = root_(sum_ / excess_total, self.p).mul_(inverse_total).mul_(r)
+        losses = root(sum_ / excess_total, self.p).mul_(inverse_total).mul_(r)
         share = losses / sum_
         by_own = (losses * slope_total).div_(excess_total)
         return losses, (by_own, torch.addcmul(by_own, share, slope_r, value=-1), share * inverse_p)
@@ -162,11 +172,27 @@ def _unit(rest: Tensor, classes: int) -> Tensor:
 def _whole_excess(x: Tensor, p: int) -> Tensor:
     """⟨x⟩ / x^p."""
     t = x.reciprocal()
+    if can_look(t):
+        (result,) = elementwise(WholeExcess(p), t)
+        return result
     product = torch.ones_like(t)
     for i in range(1, p):
         # Once in a step: a compiler that writes the steps into each other would have two copies of all before.
         product = product * (t * i + 1)
     return product
+
+
+@dataclass(frozen=True, eq=False)
+class WholeExcess(Term):
+    """⟨1/t⟩ t^p: no term to sum, but with a slope in closed form all the same."""
+
+    p: int
+
+    def value(self, x: Tensor, *rows: Tensor) -> Tensor:
+        return polynomial(_EXCESS[self.p], x)
+
+    def slope(self, x: Tensor, *rows: Tensor) -> Tensor:
+        return polynomial((*(k * c for k, c in enumerate(_EXCESS[self.p]) if k), 0.0), x)
 
 
 @dataclass(frozen=True, eq=False)
@@ -214,9 +240,9 @@ def _scaled(coefficients: Sequence[float], unit: Tensor, scale: Tensor) -> list[
 def _coefficients(roots: Iterable[float]) -> tuple[float, ...]:
     """Of Π (x + root) over the roots, constant term first."""
     coefficients = [1.0]
-    for root in roots:
+    for constant in roots:
         pairs = zip([*coefficients, 0.0], [0.0, *coefficients], strict=True)
-        coefficients = [root * low + high for low, high in pairs]
+        coefficients = [constant * low + high for low, high in pairs]
     return tuple(coefficients)
 
 

@@ -91,7 +91,7 @@ class ReverseKL(Formula):
     concentration: float
 
     def terms(self, classes: int) -> tuple[Term, ...]:
-        return (Excess(),)
+        return (Excess(whole=True),)
 
     def __call__(self, classes: int, own: Tensor, rest: Tensor, *sums: Tensor) -> Tensor:
         (others,) = sums
@@ -101,7 +101,9 @@ class ReverseKL(Formula):
         own, rest = widened(own), widened(rest)
         mine = Excess(1, 1 + self.concentration)(own, large)
         total = Excess(classes, classes + self.concentration)(rest + own, large)
-        return others + (mine - total).to(others.dtype)
+        # The others are whole, for the sake of a thousand with a little evidence each: these two have to make up for
+        # their linear parts, of which slopes know nothing.
+        return others + (mine - total - rest.detach() * (1 - large)).to(others.dtype)
 
 
 class PriorNetworkLoss(LossModule):

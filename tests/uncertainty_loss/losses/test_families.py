@@ -138,3 +138,59 @@ def test_module_settings_show_and_move():
     torch.testing.assert_close(
         module(EVIDENCE, TARGET, reg_factor=0.0), ul.maxnorm_loss(EVIDENCE, TARGET, p_norm=2, reduction="sum")
     )
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_belief_matching_of_a_class_without_evidence(dtype):
+    """α of 1e-8: the derivatives by the others are small differences of 1e8."""
+    for row, c in (([3.0, 1.0, 2.0, 0.0], 3), ([4e6, 4e6, 0.0, 0.0, 1.0], 2), ([3.0, 0.0], 1)):
+        evidence = torch.tensor([row], dtype=dtype, requires_grad=True)
+        (gradient,) = torch.autograd.grad(ul.belief_matching_loss(evidence, torch.tensor([c])), evidence)
+        alpha = [max(x, oracle.mpmath.mpf("1e-8")) for x in oracle.exact(evidence[0].detach())]
+        trigamma = float(oracle.mpmath.psi(1, sum(alpha)))
+        expected = torch.tensor([[trigamma if x > 0 else 0.0 for x in row]], dtype=dtype)
+        torch.testing.assert_close(gradient, expected, rtol=1e-6 if dtype == torch.float32 else 1e-12, atol=0)
+
+
+@pytest.mark.parametrize("little", [0.005, 0.02, 0.3])
+def test_prior_network_keeps_the_digits_of_a_thousand_classes_with_little(little):
+    evidence = torch.full((1, 1000), little)
+    evidence[0, 0] = 100
+    expected = float(oracle.prior_network(oracle.exact(evidence[0]), 0))
+    assert ul.prior_network_loss(evidence, torch.tensor([0])).item() == pytest.approx(expected, rel=1e-5, abs=1e-7)
+
+
+def test_i_edl_keeps_the_digits_of_what_its_parts_leave():
+    draw = torch.Generator().manual_seed(2)
+    evidence = 0.35 + 0.02 * torch.rand(1, 1000, generator=draw)
+    expected = oracle.information(oracle.exact(evidence[0]), 0, weight=oracle.mpmath.mpf("0.05"))
+    loss = ul.information_loss(evidence, torch.tensor([0]), information_weight=0.05)
+    assert loss.item() == pytest.approx(float(expected), rel=2e-7)
+    row = [
+        1002250,
+        165.990967,
+        1845886.25,
+        712.772278,
+        104570.734,
+        3203030.5,
+        1539.1283,
+        488.799164,
+        13876.4737,
+        2105803.75,
+    ]
+    evidence = torch.tensor([row], requires_grad=True)
+    (gradient,) = torch.autograd.grad(ul.information_loss(evidence, torch.tensor([2]), 0.01), evidence)
+    exact = oracle.exact(evidence[0].detach())
+    reg, weight = oracle.mpmath.mpf(0.01), oracle.mpmath.mpf(0.005)
+    slopes = [float(oracle.slope(lambda e: oracle.information(e, 2, reg, weight), exact, k)) for k in range(10)]
+    torch.testing.assert_close(
+        gradient[0].double(), torch.tensor(slopes).double(), rtol=0, atol=1e-5 * max(map(abs, slopes))
+    )
+
+
+@pytest.mark.parametrize("name", ul.loss_names())
+def test_nan_in_the_evidence_is_in_the_gradient(name):
+    evidence = torch.tensor([[1.0, float("nan"), 2.0, 3.0], [1.0, 2.0, float("inf"), 1e12]], requires_grad=True)
+    losses = ul.get_loss(name).function(evidence, torch.tensor([0, 2]), 0.1, reduction="none")
+    (gradient,) = torch.autograd.grad(losses.sum(), evidence)
+    assert losses.isnan().tolist() == gradient.isnan().any(1).tolist() == [True, False]

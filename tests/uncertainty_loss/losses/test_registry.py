@@ -114,10 +114,12 @@ def check_digits(name, evidence, target, reg_factor, picks=6):
     assert max(worst[torch.float64]) < 1e-11
 
 
+@pytest.mark.parametrize("classes", [3, 5])
 @pytest.mark.parametrize("name", NAMES)
-def test_probabilities_are_the_expectation_over_classes(name):
-    evidence, _ = batch(rows=3, classes=3, dtype=torch.float32)
-    probabilities = torch.rand(3, 3).softmax(1)
+def test_probabilities_are_the_expectation_over_classes(name, classes):
+    evidence, _ = batch(rows=3, classes=classes, dtype=torch.float32)
+    evidence[1, 1] = 1e7  # nearly all: sums without it are small beside the others
+    probabilities = torch.rand(3, classes).softmax(1)
     rows = iter(range(3))
 
     def expectation(e, row):
