@@ -24,6 +24,7 @@ _BLOCK = 1 << 19
 # What is smaller comes from memory that the process keeps anyway.
 _SMALLEST = 1 << 14
 
+# Up to here a number of the row meets the classes faster one class after the other, see `temporary`.
 _FEW_CLASSES = 16
 
 # Batches differ in size; each size has a view of its own.

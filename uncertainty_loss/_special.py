@@ -443,8 +443,10 @@ def _unit_excess(evidence: Tensor, large: Tensor | None) -> Tensor:
     """For a prior and a base of 1; whole, unless large is None."""
     # Every term is proportional to the evidence, so that a thousand classes without any add up to nothing.
     half, one = numbers((0.5, 1), evidence)
-    t = evidence * 0.8 + 1 if isinstance(one, float) else torch.add(one, evidence, alpha=0.8, out=temporary(evidence))
-    t = t.reciprocal_()
+    if isinstance(one, Tensor):
+        t = torch.add(one, evidence, alpha=0.8, out=temporary(evidence)).reciprocal_()
+    else:
+        t = (evidence * 0.8 + one).reciprocal()
     value = polynomial(_UNIT[evidence.dtype], t)
     if large is None:
         s = t.mul_(evidence)

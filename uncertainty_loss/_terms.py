@@ -236,7 +236,7 @@ def first_largest(x: Tensor) -> Tensor:
     # Torch's own takes as long as a loss. Here the least k - C of the entries that are largest, or else 0.
     classes = x.shape[1]
     largest = torch.eq(x, x.amax(1, keepdim=True), out=torch.empty_like(x))
-    rank = torch.arange(classes, dtype=x.dtype).view(-1, *[1] * (x.ndim - 2))
+    rank = torch.arange(classes, dtype=x.dtype, device=x.device).view(-1, *[1] * (x.ndim - 2))
     return torch.sub(rank, largest, alpha=classes).amin(1, keepdim=True).remainder_(classes).long()
 
 
