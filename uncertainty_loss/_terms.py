@@ -106,7 +106,7 @@ class Square(Term):
 
 def elementwise(term: Term, x: Tensor, *rows: Tensor) -> tuple[Tensor, ...]:
     """The term's functions of every element, (N, C, ...) each; differentiable in x."""
-    results: tuple[Tensor, ...] = apply(_Elementwise, term, x, *rows, *[None] * (3 - len(rows)))
+    results: tuple[Tensor, ...] = apply(_Elementwise, term, x, rows)
     return results
 
 
@@ -115,22 +115,19 @@ class _Elementwise(torch.autograd.Function):
 
     @staticmethod
     @with_signature
-    def forward(
-        term: Term, x: Tensor, row: Tensor | None, second: Tensor | None, third: Tensor | None
-    ) -> tuple[Tensor, ...]:
-        # Not *rows: where no gradient is asked for, compilers tell by the number of arguments whether one is ctx. And
-        # not in a tuple, where torch.jit.trace does not see them.
-        return term.values(x, *(each for each in (row, second, third) if each is not None))
+    def forward(term: Term, x: Tensor, rows: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        # Not *rows: where no gradient is asked for, compilers tell by the number of arguments whether one is ctx.
+        return term.values(x, *rows)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        ctx.term, x, *rows = inputs
-        ctx.save_for_backward(x, *(row for row in rows if row is not None))
+        ctx.term, x, rows = inputs
+        ctx.save_for_backward(x, *rows)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[None, Tensor, None, None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[None, Tensor, None]:
         x, *rows = ctx.saved_tensors
-        return None, ctx.term.add_slopes(x.new_zeros(()), grads, x, *rows), None, None, None
+        return None, ctx.term.add_slopes(x.new_zeros(()), grads, x, *rows), None
 
 
 def sums(terms: tuple[Term, ...], x: Tensor, index: Tensor) -> tuple[Tensor, ...]:

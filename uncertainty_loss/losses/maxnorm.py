@@ -192,7 +192,7 @@ class WholeExcess(Term):
         return polynomial(_EXCESS[self.p], x)
 
     def slope(self, x: Tensor, *rows: Tensor) -> Tensor:
-        return polynomial((*(k * c for k, c in enumerate(_EXCESS[self.p]) if k), 0.0), x)
+        return polynomial((*_derivative(_EXCESS[self.p]), 0.0), x)
 
 
 @dataclass(frozen=True, eq=False)
@@ -246,10 +246,14 @@ def _coefficients(roots: Iterable[float]) -> tuple[float, ...]:
     return tuple(coefficients)
 
 
+def _derivative(coefficients: tuple[float, ...]) -> tuple[float, ...]:
+    return tuple(k * c for k, c in enumerate(coefficients) if k)
+
+
 # Of ⟨e + 1⟩ = (e + 1) (e + 2) ⋯ (e + p) as a polynomial in e, constant term first, and of its derivative; for even p
 # also as one in e² + (p + 1) e.
 _RISING = {p: _coefficients(range(1, p + 1)) for p in range(_LARGEST_PRODUCT + 1)}
-_RISING_SLOPE = {p: tuple(k * c for k, c in enumerate(_RISING[p]) if k) for p in _RISING}
+_RISING_SLOPE = {p: _derivative(_RISING[p]) for p in _RISING}
 _RISING_IN_PAIRS = {p: _coefficients(i * (p + 1 - i) for i in range(1, p // 2 + 1)) for p in _RISING if p % 2 == 0}
 
 # Of N(x) and of -x N(x) H(x), H(x) = (1 / p) Σ_{i<p} 1 / (x + i), as polynomials in 1 / x, constant term first.
