@@ -25,14 +25,17 @@ demo: $(VENV)/installed ## install, then train, evaluate and score with the samp
 	$(BIN)/ul evaluate build/demo/model.pt
 	$(BIN)/ul score build/demo/model.pt sample_models/images
 
+# The tests compute with one thread each: several processes share the processors.
+SHARED := --numprocesses auto --maxprocesses 4 --dist worksteal
+
 test: lint types $(VENV)/installed-test ## install, then lint, type-check and run all tests
-	$(BIN)/pytest --cov --cov-report=term-missing:skip-covered --cov-fail-under=90
+	$(BIN)/pytest $(SHARED) --cov --cov-report=term-missing:skip-covered --cov-fail-under=90
 
 OLDEST := build/oldest
 test-oldest: ## run all tests with the oldest PyTorch that is supported (for which PYTHON is 3.10 to 3.13)
 	$(PYTHON) -m venv $(OLDEST)
 	$(OLDEST)/bin/pip install --quiet --disable-pip-version-check --editable '.[test]' torch==2.6.0 torchvision==0.21.0
-	$(OLDEST)/bin/pytest
+	$(OLDEST)/bin/pytest $(SHARED)
 
 lint: $(VENV)/installed-test ## ruff
 	$(BIN)/ruff check .
