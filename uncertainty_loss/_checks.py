@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import struct
 import threading
-from functools import cache
 from types import TracebackType
 
 import torch
@@ -58,30 +58,39 @@ def checked_evidence(evidence: Tensor) -> Tensor:
         TypeError: Not a floating-point tensor.
         ValueError: An entry is negative.
     """
+    return evidence_and_bound(evidence)[0]
+
+
+def evidence_and_bound(evidence: Tensor) -> tuple[Tensor, float]:
+    """`checked_evidence`, and what no entry is above, as far as that can be seen."""
     check_floating("evidence", evidence)
     if evidence.dtype not in (torch.float32, torch.float64):
         evidence = evidence.float()
-    if _enabled and can_look(evidence) and evidence.numel():
+    if can_look(evidence) and evidence.numel():
         # Bits of their own: a view of the imaginary part of a conjugate has those of its negative.
         values = evidence.detach().resolve_neg()
-        low, high = torch.aminmax(values.view(_INTEGER[evidence.dtype]))
+        low, high = (int(bits.item()) for bits in torch.aminmax(values.view(_INTEGER[evidence.dtype])))
         # Below zero are also the bits of a -0, and of a NaN with a sign.
-        if low.item() < 0 and (negative := values < 0).any():
+        if low < 0 and _enabled and (negative := values < 0).any():
             raise ValueError(f"{_NEGATIVE}, got {values[negative].amin().item():.4g}")
-        return evidence if high.item() <= _bits(_LARGEST, evidence.dtype) else _bounded(evidence)
-    if _enabled and evidence.is_cuda and not torch.compiler.is_compiling():
+        largest = _number(high, evidence.dtype)
+        if largest <= _LARGEST:
+            return evidence, largest
+    elif _enabled and evidence.is_cuda and not torch.compiler.is_compiling():
         torch._assert_async(~(evidence.detach() < 0).any(), _NEGATIVE)
-    return _bounded(evidence)
+    return _bounded(evidence), _LARGEST
+
+
+def _number(bits: int, dtype: torch.dtype) -> float:
+    """The number that has these bits."""
+    integer, floating = ("<i", "<f") if dtype == torch.float32 else ("<q", "<d")
+    number: float = struct.unpack(floating, struct.pack(integer, bits))[0]
+    return number
 
 
 def _bounded(evidence: Tensor) -> Tensor:
     # Not by clamp, which gives NaN a gradient of zero: who looks for NaN in gradients would miss it.
     return torch.where(evidence > _LARGEST, _LARGEST, evidence)
-
-
-@cache
-def _bits(value: float, dtype: torch.dtype) -> int | float:
-    return torch.tensor(value, dtype=dtype, device="cpu").view(_INTEGER[dtype]).item()
 
 
 def check_not_traced(evidence: Tensor) -> None:

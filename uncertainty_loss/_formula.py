@@ -31,6 +31,10 @@ class Formula:
         """What it takes the sums of."""
         raise NotImplementedError
 
+    def within(self, classes: int, largest: float) -> Formula:
+        """The same for evidence up to the largest, where that allows for fewer steps."""
+        return self
+
     def __call__(self, classes: int, own: Tensor, rest: Tensor, *sums: Tensor) -> Tensor:
         """The loss, (N, M, ...), from evidence of the candidate, of all others, and the sums over the others."""
         raise NotImplementedError
@@ -70,6 +74,10 @@ class Regularized(Formula):
     formula: Formula
     regularizer: Formula
     factor: float | Tensor
+
+    def within(self, classes: int, largest: float) -> Formula:
+        formula, regularizer = self.formula.within(classes, largest), self.regularizer.within(classes, largest)
+        return Regularized(formula, regularizer, self.factor)
 
     def terms(self, classes: int) -> tuple[Term, ...]:
         return *self.formula.terms(classes), *self.regularizer.terms(classes)

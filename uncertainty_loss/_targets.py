@@ -13,7 +13,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from uncertainty_loss._checks import check_indices, check_reduction, check_target, checked_evidence
+from uncertainty_loss._checks import check_indices, check_reduction, check_target, evidence_and_bound
 from uncertainty_loss._formula import Formula, expected_losses, row_losses
 from uncertainty_loss._terms import put
 
@@ -60,9 +60,12 @@ class Split:
 
 
 class IndexSplit(Split):
-    """For class indices; index is (N, 1, ...), with any class in place of one to ignore."""
+    """For class indices; index is (N, 1, ...), with any class in place of one to ignore; no evidence is above bound."""
 
-    def __init__(self, evidence: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int) -> None:
+    def __init__(
+        self, evidence: Tensor, bound: float, target: Tensor, weight: Tensor | None, ignore_index: int
+    ) -> None:
+        self.bound = bound
         self.valid = None if check_indices(target, evidence.shape[1], ignore_index) else target != ignore_index
         self.evidence = evidence
         self.index = (target if self.valid is None else target.where(self.valid, 0)).unsqueeze(1)
@@ -72,7 +75,7 @@ class IndexSplit(Split):
 
     def losses(self, formula: Formula) -> Tensor:
         evidence = widened(self.evidence) if self._wide(formula) else self.evidence
-        losses = row_losses(formula, evidence, self.index).to(self.evidence.dtype)
+        losses = row_losses(formula.within(self.classes, self.bound), evidence, self.index).to(self.evidence.dtype)
         if self.weight is not None:
             losses = losses * self.weight
         return losses if self.valid is None else losses.where(self.valid, 0.0)
@@ -138,7 +141,7 @@ def split_by_target(
     """
     check_reduction(reduction)
     soft = check_target(evidence, target, weight, label_smoothing)
-    evidence = checked_evidence(evidence)
+    evidence, bound = evidence_and_bound(evidence)
     batched = evidence.ndim > 1
     if not batched:
         evidence, target = evidence.unsqueeze(0), target.unsqueeze(0)
@@ -147,7 +150,7 @@ def split_by_target(
         rows = target.numel() // evidence.shape[1]
         split = ProbabilitySplit(evidence, _smooth(target, label_smoothing), weight, rows)
     else:
-        split = IndexSplit(evidence, target.long(), weight, ignore_index)
+        split = IndexSplit(evidence, bound, target.long(), weight, ignore_index)
         if label_smoothing > 0:
             split = ProbabilitySplit(evidence, split.one_hot(label_smoothing), weight, split.normalizer())
     split.batched = batched

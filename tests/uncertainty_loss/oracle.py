@@ -163,7 +163,8 @@ def errors(function, oracle, evidence, target, picks=6):
     """Worst errors of value and gradient: {torch.float32: (value, gradient), torch.float64: (value, gradient)}.
 
     Values: relative, from 0.1 up; below, in units of 0.1, so that 1e-5 stands for 1e-6. Gradients: to the largest
-    component of the row.
+    component of the row. Every row is looked at beside the others and by itself: a batch without much evidence is
+    computed another way.
 
     Args:
         function: (evidence, target) -> losses of the rows.
@@ -172,12 +173,15 @@ def errors(function, oracle, evidence, target, picks=6):
         target: (n).
         picks: Components of the gradient to look at, beside those of most and least evidence.
     """
-    results = {}
-    for dtype in (torch.float32, torch.float64):
-        # Values as they come where no gradient is asked for: some functions then do with fewer digits.
-        values = function(evidence.to(dtype), target)
-        leaf = evidence.to(dtype).requires_grad_()
-        results[dtype] = values.tolist(), *torch.autograd.grad(function(leaf, target).sum(), leaf)
+    results = {dtype: [] for dtype in (torch.float32, torch.float64)}
+    for dtype, ways in results.items():
+        for size in (len(evidence), 1):
+            # Values as they come where no gradient is asked for: some functions then do with fewer digits.
+            parts = list(zip(evidence.to(dtype).split(size), target.split(size), strict=True))
+            values = torch.cat([function(*part) for part in parts]).tolist()
+            leaves = [(e.clone().requires_grad_(), c) for e, c in parts]
+            gradients = torch.autograd.grad(sum(function(*leaf).sum() for leaf in leaves), [e for e, _ in leaves])
+            ways.append((values, torch.cat(gradients)))
     worst = dict.fromkeys(results, (0.0, 0.0))
     for row, (e, c) in enumerate(zip(evidence, target.tolist(), strict=True)):
         some = {c, int(e.argmax()), int(e.argmin()), *range(len(e))[:picks]}
@@ -185,7 +189,7 @@ def errors(function, oracle, evidence, target, picks=6):
         slopes = {k: slope(lambda x, c=c: oracle(x, c), exact(e), k) for k in some}
         size = max(abs(value), mpmath.mpf("0.1"))
         largest = max(mpmath.mpf("1e-20"), *(abs(s) for s in slopes.values()))
-        for dtype, (values, gradient) in results.items():
+        for dtype, (values, gradient) in ((dtype, way) for dtype, ways in results.items() for way in ways):
             value_error = float(abs(values[row] - value) / size)
             slope_error = max(float(abs(gradient[row, k].item() - s) / largest) for k, s in slopes.items())
             worst[dtype] = max_or_nan(worst[dtype][0], value_error), max_or_nan(worst[dtype][1], slope_error)

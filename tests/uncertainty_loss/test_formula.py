@@ -19,6 +19,7 @@ FORMULAS = [
     ExpectedSquaredError(),
     ExpectedProbabilityNLL(),
     *(WholeErrorNorm(p) for p in (1, 2, 3, 4, 8, 20)),
+    *(WholeErrorNorm(p, fits=True) for p in (1, 2, 3, 4, 8)),
     RealErrorNorm(2.5),
     WrongEvidenceKL(),
     WrongEvidenceKL(0.25),

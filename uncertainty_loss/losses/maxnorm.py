@@ -118,18 +118,34 @@ def error_norm(p: float) -> Formula:
     return WholeErrorNorm(int(p)) if p == int(p) and p <= _LARGEST_PRODUCT else RealErrorNorm(float(p))
 
 
+# A float32 has room for this, for what is left of a gradient that is divided by it, and for sums of both.
+_LARGEST_RISING = 1e24
+
 # Up to here products of p factors are as precise as logarithms, and fit: 20! is 2.4e18.
 _LARGEST_PRODUCT = 20
 
 
 @dataclass(frozen=True, eq=False)
 class WholeErrorNorm(Formula):
-    """(r / S) ((N(r) + Σ_{j≠c} ⟨α_j⟩ / r^p) / N(S))^(1/p), N(x) = ⟨x⟩ / x^p = Π_{i<p} (1 + i / x)."""
+    """(r / S) ((N(r) + Σ_{j≠c} ⟨α_j⟩ / r^p) / N(S))^(1/p), N(x) = ⟨x⟩ / x^p = Π_{i<p} (1 + i / x).
+
+    Attributes:
+        p: A whole number.
+        fits: Whether Σ ⟨α_j⟩ fits in a float, so that r^p need not divide each of its parts.
+    """
 
     p: int
+    fits: bool = False
+
+    def within(self, classes: int, largest: float) -> Formula:
+        return WholeErrorNorm(self.p, fits=largest <= self.largest(classes))
+
+    def largest(self, classes: int) -> float:
+        """Evidence up to which the sum fits."""
+        return float(_LARGEST_RISING ** (1 / self.p)) / classes - 1
 
     def terms(self, classes: int) -> tuple[Term, ...]:
-        return (WholeRising(self.p),)
+        return (WholeRising(self.p, self.fits),)
 
     def __call__(self, classes: int, own: Tensor, rest: Tensor, *sums: Tensor) -> Tensor:
         if classes == 1:
@@ -137,9 +153,12 @@ class WholeErrorNorm(Formula):
         (parts,) = sums
         r = rest + (classes - 1)
         total = r + (own + 1)
-        # The sum has a constant in place of r, and leaves out what a class without evidence has.
-        unit = _unit(rest.detach().amax(1, keepdim=True), classes)
-        parts = (parts + self._least_sum(classes) * whole_power(unit, self.p)) / whole_power(r * unit, self.p)
+        # The sum leaves out what a class without evidence has, and may have a constant in place of r.
+        if self.fits:
+            parts = (parts + self._least_sum(classes)) / whole_power(r, self.p)
+        else:
+            unit = _unit(rest.detach().amax(1, keepdim=True), classes)
+            parts = (parts + self._least_sum(classes) * whole_power(unit, self.p)) / whole_power(r * unit, self.p)
         return r / total * root((_whole_excess(r, self.p) + parts) / _whole_excess(total, self.p), self.p)
 
     def with_slopes(self, classes: int, own: Tensor, rest: Tensor, *sums: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
@@ -154,11 +173,18 @@ class WholeErrorNorm(Formula):
         unit, inverse_total = t.unbind()
         excess, slope = polynomials((_EXCESS[self.p], _EXCESS_SLOPE[self.p]), t).unbind()
         (excess_r, excess_total), (slope_r, slope_total) = excess.unbind(), slope.mul_(t).unbind()
-        sum_ = torch.addcmul(parts, whole_power(unit, self.p), least).add_(excess_r)
+        scale = whole_power(unit, self.p)
+        if self.fits:
+            sum_ = torch.addcmul(excess_r, parts + least, scale)
+        else:
+            sum_ = torch.addcmul(parts, scale, least).add_(excess_r)
         losses = root(sum_ / excess_total, self.p).mul_(inverse_total).mul_(r)
         share = losses / sum_
         by_own = (losses * slope_total).div_(excess_total)
-        return losses, (by_own, torch.addcmul(by_own, share, slope_r, value=-1), share * inverse_p)
+        by_sum = share * inverse_p
+        if self.fits:
+            by_sum = by_sum.mul_(scale)
+        return losses, (by_own, torch.addcmul(by_own, share, slope_r, value=-1), by_sum)
 
     def _least_sum(self, classes: int) -> float:
         """Σ_{j≠c} ⟨α_j⟩ where there is no evidence."""
@@ -197,14 +223,20 @@ class WholeExcess(Term):
 
 @dataclass(frozen=True, eq=False)
 class WholeRising(Term):
-    """(⟨e + 1⟩ - p!) · unit^p, for a unit that keeps it small: a polynomial in z = e · unit without negative parts."""
+    """(⟨e + 1⟩ - p!) · unit^p, for a unit that keeps it small: a polynomial in z = e · unit without negative parts.
+
+    Where it fits in a float without one the unit is 1.
+    """
 
     p: int
+    fits: bool = False
 
     def rows(self, classes: int, rest: Tensor, least: Tensor) -> tuple[Tensor, ...]:
-        return (_unit(rest, classes),)
+        return () if self.fits else (_unit(rest, classes),)
 
     def value(self, x: Tensor, *rows: Tensor) -> Tensor:
+        if not rows:
+            return self._without_unit(x)
         (unit,) = rows
         if self.p % 2:
             z, coefficients = torch.mul(x, unit, out=temporary(x)), _RISING[self.p]
@@ -217,14 +249,24 @@ class WholeRising(Term):
         _, *lower, last = coefficients
         return row_polynomial(_scaled(lower, unit, unit), last, z).mul_(z) if lower else z
 
+    def _without_unit(self, x: Tensor) -> Tensor:
+        if self.p % 2:
+            return polynomial((0.0, *_RISING[self.p][1:]), x)
+        y = torch.addcmul(x, x, x, value=1 / (self.p + 1), out=temporary(x))
+        scaled = (c * (self.p + 1) ** k for k, c in enumerate(_RISING_IN_PAIRS[self.p]))
+        return polynomial((0.0, *list(scaled)[1:]), y)
+
     def add_slopes(
         self, total: Tensor, grads: Sequence[Tensor], x: Tensor, *rows: Tensor, out: Tensor | None = None
     ) -> Tensor:
-        # The gradient multiplies the coefficients, one a row each, rather than what is made of them.
-        (grad,), (unit,) = grads, rows
-        scale = grad * unit
+        (grad,) = grads
+        # The unit and the gradient multiply the coefficients, one a row each, rather than what is made of them.
+        scale = grad * rows[0] if rows else grad
         if self.p == 1:
             return torch.add(scale + total, torch.zeros_like(x), out=out)
+        if not rows:
+            return torch.mul(polynomial(_RISING_SLOPE[self.p], x), grad, out=out).add_(total)
+        (unit,) = rows
         z = torch.mul(x, unit, out=temporary(x))
         *lower, last = _RISING_SLOPE[self.p]
         lowest, *others = _scaled(lower, unit, scale * unit)

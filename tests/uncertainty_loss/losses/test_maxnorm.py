@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import uncertainty_loss as ul
+from uncertainty_loss.losses.maxnorm import error_norm
 
 
 @pytest.mark.parametrize("classes", [2, 3, 10])
@@ -21,6 +22,23 @@ def test_sixty_digits(p, classes):
     assert worst[torch.float32][0] < 1e-5
     assert worst[torch.float32][1] < 1e-4
     assert max(worst[torch.float64]) < 1e-11
+
+
+@pytest.mark.parametrize("p", [1, 2, 3, 4, 8, 20])
+def test_the_most_evidence_whose_powers_fit_in_a_float(p):
+    classes = 4
+    largest = float(error_norm(p).largest(classes))
+    assert error_norm(p).within(classes, largest).fits
+    assert not error_norm(p).within(classes, 1.001 * largest).fits
+    evidence = min(largest, 1e12) * torch.tensor([[1.0, 1.0, 1.0, 1.0], [0.0, 1.0, 0.0, 0.0], [1e-9, 1e-9, 0.0, 1e-5]])
+    worst = oracle.errors(
+        partial(ul.dirichlet_pnorm_loss, p_norm=p, reduction="none"),
+        partial(oracle.error_norm, p=p),
+        evidence,
+        torch.zeros(3, dtype=torch.long),
+    )
+    assert worst[torch.float32][0] < 1e-5
+    assert worst[torch.float32][1] < 1e-4
 
 
 @pytest.mark.parametrize("p", [1, 1.5, 2, 3, 5, 6.5])
