@@ -62,6 +62,11 @@ class Formula:
         """Whether it wants the digits of double: its parts are of both signs, and large beside what they leave."""
         return False
 
+    @property
+    def wide_rows(self) -> bool:
+        """Whether only what there is one of for a row wants them."""
+        return False
+
 
 def _itself(x: Tensor) -> Tensor:
     return x
@@ -106,6 +111,10 @@ class Regularized(Formula):
     def wide(self) -> bool:
         return self.formula.wide or self.regularizer.wide
 
+    @property
+    def wide_rows(self) -> bool:
+        return self.formula.wide_rows or self.regularizer.wide_rows
+
     def _divided(self, classes: int, sums: tuple[Tensor, ...]) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
         length = sum(term.count for term in self.formula.terms(classes))
         return sums[:length], sums[length:]
@@ -145,7 +154,12 @@ def _automatic_expectation(formula: Formula, evidence: Tensor, probabilities: Te
 
 def _automatic(formula: Formula, evidence: Tensor, index: Tensor) -> Tensor:
     classes = evidence.shape[1]
-    return _without_candidates(formula(classes, *sums(formula.terms(classes), evidence, index)))
+    losses = formula(classes, *sums(formula.terms(classes), evidence, index, _row_dtype(formula, evidence)))
+    return _without_candidates(losses.to(evidence.dtype))
+
+
+def _row_dtype(formula: Formula, evidence: Tensor) -> torch.dtype:
+    return torch.float64 if formula.wide_rows and evidence.device.type != "mps" else evidence.dtype
 
 
 def _without_candidates(losses: Tensor) -> Tensor:
@@ -194,11 +208,12 @@ class _RowLosses(torch.autograd.Function):
         before = looked.already
         try:
             looked.already = True
-            own, rest, *totals = sums(formula.terms(classes), evidence, index)
+            own, rest, *totals = sums(formula.terms(classes), evidence, index, _row_dtype(formula, evidence))
             losses, slopes = formula.with_slopes(classes, own, rest, *totals)
         finally:
             looked.already = before
-        ctx.save_for_backward(evidence, index, rest, *slopes)
+        losses, *rows = (row.to(evidence.dtype) for row in (losses, rest, *slopes))
+        ctx.save_for_backward(evidence, index, *rows)
         return _without_candidates(losses)
 
     @staticmethod

@@ -130,7 +130,7 @@ class _Elementwise(torch.autograd.Function):
         return None, ctx.term.add_slopes(x.new_zeros(()), grads, x, *rows), None
 
 
-def sums(terms: tuple[Term, ...], x: Tensor, index: Tensor) -> tuple[Tensor, ...]:
+def sums(terms: tuple[Term, ...], x: Tensor, index: Tensor, dtype: torch.dtype | None = None) -> tuple[Tensor, ...]:
     """x at index, the sum of x elsewhere, and the sum elsewhere of every function of the terms: (N, 1, ...) each.
 
     Elsewhere is summed by itself: taking x at index off a total leaves no digits where it is nearly all.
@@ -139,8 +139,9 @@ def sums(terms: tuple[Term, ...], x: Tensor, index: Tensor) -> tuple[Tensor, ...
         terms: Functions to sum.
         x: (N, C, ...).
         index: (N, 1, ...), along dimension 1.
+        dtype: Of the results; x's unless given. A wider one is that of the sum of x, too, not of the functions'.
     """
-    results: tuple[Tensor, ...] = apply(_Sums, terms, x, index)
+    results: tuple[Tensor, ...] = apply(_Sums, terms, x, index, dtype or x.dtype)
     return results
 
 
@@ -149,12 +150,12 @@ class _Sums(torch.autograd.Function):
 
     @staticmethod
     @with_signature
-    def forward(terms: tuple[Term, ...], x: Tensor, index: Tensor) -> tuple[Tensor, ...]:
+    def forward(terms: tuple[Term, ...], x: Tensor, index: Tensor, dtype: torch.dtype) -> tuple[Tensor, ...]:
         def block(x: Tensor, index: Tensor) -> tuple[Tensor, ...]:
             others = put(x, index, 0.0, out=temporary(x, by_class=True))
-            rest = others.sum(1, keepdim=True)
+            rest = others.sum(1, keepdim=True, dtype=dtype)
             results = [x.gather(1, index), rest]
-            fixed = rest.detach()  # terms take it as a constant, and who differentiates a trace has to, too
+            fixed = rest.detach().to(x.dtype)  # terms take it as a constant, and who differentiates a trace has to, too
             for term in terms:
                 rows = term.rows(x.shape[1], fixed, fixed)
                 with Temporaries():
@@ -163,19 +164,20 @@ class _Sums(torch.autograd.Function):
                     excess = term.values(torch.zeros_like(rest), *rows)
                     totals = [total - more for total, more in zip(totals, excess, strict=True)]
                 results += totals
-            return tuple(results)
+            return tuple(result.to(dtype) for result in results)
 
         return in_blocks(block, x, index)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        ctx.terms, x, index = inputs
+        ctx.terms, x, index, _ = inputs
         ctx.save_for_backward(x, index, output[1])
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[None, Tensor, None]:
-        x, index, rest = ctx.saved_tensors
-        return None, pull_back(ctx.terms, x, index, rest.detach(), grads), None
+    def backward(ctx: Any, *grads: Tensor) -> tuple[None, Tensor, None, None]:
+        x, index, *rows = ctx.saved_tensors
+        rest, *mine = (row.to(x.dtype) for row in (*rows, *grads))
+        return None, pull_back(ctx.terms, x, index, rest.detach(), mine), None, None
 
 
 def pull_back(terms: tuple[Term, ...], x: Tensor, index: Tensor, rest: Tensor, grads: Sequence[Tensor]) -> Tensor:

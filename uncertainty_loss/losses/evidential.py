@@ -215,6 +215,11 @@ class ExpectedCrossEntropy(Formula):
 
     prior: float = 1.0
 
+    @property
+    def wide_rows(self) -> bool:
+        # Beside classes that have neither a prior nor evidence all slopes are as small as that is.
+        return self.prior == 0
+
     def terms(self, classes: int) -> tuple[Term, ...]:
         return ()
 

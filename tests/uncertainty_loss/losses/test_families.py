@@ -194,3 +194,28 @@ def test_nan_in_the_evidence_is_in_the_gradient(name):
     losses = ul.get_loss(name).function(evidence, torch.tensor([0, 2]), 0.1, reduction="none")
     (gradient,) = torch.autograd.grad(losses.sum(), evidence)
     assert losses.isnan().tolist() == gradient.isnan().any(1).tolist() == [True, False]
+
+
+@pytest.mark.parametrize("away", [1e-2, 1e-4, 1e-6])
+@pytest.mark.parametrize(("name", "prior"), [("uce", 1.0), ("belief-matching", 0.0)])
+def test_gradients_near_the_minimum(name, prior, away):
+    # There the divergence and the cross-entropy pull alike: it is where training leads.
+    factor, classes = 0.1, 5
+    alpha = torch.ones(1, classes)
+    alpha[0, 0] += 1 / factor
+    evidence = alpha - prior + away * torch.tensor([[-1.0, 0.3, 0.7, 0.1, 0.9]])
+    worst = oracle.errors(
+        lambda e, c: ul.get_loss(name).function(e, c, factor, reduction="none"),
+        lambda e, c: oracle.LOSSES[name](e, c, oracle.mpmath.mpf(factor)),
+        evidence,
+        torch.tensor([0]),
+    )
+    assert worst[torch.float32][1] < 1e-4
+
+
+def test_belief_matching_beside_nothing():
+    evidence = torch.tensor([[1.8, 0.0, 0.0, 0.0]], requires_grad=True)
+    (gradient,) = torch.autograd.grad(ul.belief_matching_loss(evidence, torch.tensor([0])), evidence)
+    own, rest = (oracle.mpmath.mpf(x) for x in (evidence[0, 0].item(), torch.tensor(1e-8).item()))
+    expected = oracle.mpmath.psi(1, own + 3 * rest) - oracle.mpmath.psi(1, own)
+    assert gradient[0, 0].item() == pytest.approx(float(expected), rel=1e-5)
