@@ -401,14 +401,27 @@ class Excess(Term):
 class TotalExcess(Excess):
     """A `whole` one for a total: its gain is the sum of many, and may take more digits with it than they do."""
 
+    def value_and_slope(self, x: Tensor, large: Tensor) -> tuple[Tensor, Tensor]:
+        """Both in the steps that they have in common; for a prior that is the base, at least 1."""
+        base, minus_base, half, one = numbers((self.base, -self.base, 0.5, 1), x)
+        t = (x + base).reciprocal_()
+        # ψ′(a) = t + t² (½ + t R_2(t)), t = 1 / a; the rest is as in `value` and `slope`.
+        each = _remainders(self.base, t), (0.5, *_REMAINDER[t.dtype][2])
+        remainders, series = polynomials(each, t).unbind()
+        logarithm = torch.log1p(x / base)
+        value = torch.addcmul(self._lead(x, logarithm, self.base, large), logarithm, half)
+        value = torch.addcmul(value, remainders, x * t, value=-1)
+        slope = torch.addcmul(one - large, series, t).mul_(x)
+        return value, torch.addcmul(slope, large, minus_base).mul_(t)
+
     def _lead(self, gain: Tensor, logarithm: Tensor, base: float, large: Tensor) -> Tensor:
         # y - log(1 + y) = y z - 2 z³ (1/3 + z²/5 + z⁴/7 + ⋯), z = y / (2 + y), at most 1/3 unless large.
-        two, factor = numbers((2, base), gain)
+        two, factor, minus_factor = numbers((2, base, -base), gain)
         y = gain / factor
         z = y / (y + two)
         square = z * z
-        little = z * (y - square * polynomial(_TWICE_ATANH[y.dtype], square))
-        return torch.where(large.bool(), -logarithm, little) * factor
+        minus_little = z * (square * polynomial(_TWICE_ATANH[y.dtype], square) - y)
+        return torch.lerp(minus_little, logarithm, large) * minus_factor
 
 
 _TWICE_ATANH = {

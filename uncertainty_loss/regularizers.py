@@ -84,16 +84,19 @@ class WrongEvidenceKL(Formula):
         return parts - self._total(classes)(rest, large)
 
     def with_slopes(self, classes: int, own: Tensor, rest: Tensor, *sums: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        total = self._total(classes)
+        if total.base < 1:
+            return super().with_slopes(classes, own, rest, *sums)
         (parts,) = sums
-        large, total = self._each.large(rest, classes), self._total(classes)
         zero, one = constants((0, 1), rest.dtype)
-        return parts - total.value(rest, large), (zero, total.slope(rest, large).neg_(), one)
+        value, slope = total.value_and_slope(rest, self._each.large(rest, classes))
+        return parts - value, (zero, slope.neg_(), one)
 
     @property
     def _each(self) -> Excess:
         return Excess(self.prior, self.prior, whole=True)
 
-    def _total(self, classes: int) -> Excess:
+    def _total(self, classes: int) -> TotalExcess:
         return TotalExcess(classes * self.prior, classes * self.prior, whole=True)
 
 
