@@ -212,9 +212,12 @@ class _RowLosses(torch.autograd.Function):
             losses, slopes = formula.with_slopes(classes, own, rest, *totals)
         finally:
             looked.already = before
-        losses, *rows = (row.to(evidence.dtype) for row in (losses, rest, *slopes))
-        ctx.save_for_backward(evidence, index, *rows)
-        return _without_candidates(losses)
+        rows = losses, rest, *slopes
+        if formula.wide_rows:
+            rows = tuple(row.to(evidence.dtype) for row in rows)
+        losses, *rest_and_slopes = rows
+        ctx.save_for_backward(evidence, index, *rest_and_slopes)
+        return losses.squeeze_(1)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, None]:

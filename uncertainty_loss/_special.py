@@ -21,7 +21,7 @@ from torch import Tensor
 
 from uncertainty_loss._blocks import temporary
 from uncertainty_loss._checks import can_look
-from uncertainty_loss._polynomial import number, numbers, polynomial, polynomials
+from uncertainty_loss._polynomial import constants, number, numbers, polynomial, polynomials
 from uncertainty_loss._terms import Term, apply, elementwise, with_signature
 
 # Row n holds R_n, constant term first: μ⁽ⁿ⁾(a) = (-1)ⁿ tⁿ⁺¹ R_n(t), t = 1/a in (0, 1]. Chebyshev series of 60-digit
@@ -403,7 +403,7 @@ class TotalExcess(Excess):
 
     def value_and_slope(self, x: Tensor, large: Tensor) -> tuple[Tensor, Tensor]:
         """Both in the steps that they have in common; for a prior that is the base, at least 1."""
-        base, minus_base, half, one = numbers((self.base, -self.base, 0.5, 1), x)
+        base, minus_base, half, one = constants((self.base, -self.base, 0.5, 1), x.dtype)
         t = (x + base).reciprocal_()
         # ψ′(a) = t + t² (½ + t R_2(t)), t = 1 / a; the rest is as in `value` and `slope`.
         each = _remainders(self.base, t), (0.5, *_REMAINDER[t.dtype][2])

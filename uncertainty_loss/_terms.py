@@ -12,7 +12,7 @@ from torch import Tensor
 
 from uncertainty_loss._blocks import Temporaries, filled_in_blocks, in_blocks, temporary
 from uncertainty_loss._checks import can_look
-from uncertainty_loss._polynomial import worked_out
+from uncertainty_loss._polynomial import constants, worked_out
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -164,7 +164,7 @@ class _Sums(torch.autograd.Function):
                     excess = term.values(torch.zeros_like(rest), *rows)
                     totals = [total - more for total, more in zip(totals, excess, strict=True)]
                 results += totals
-            return tuple(result.to(dtype) for result in results)
+            return tuple(results) if dtype == x.dtype else tuple(result.to(dtype) for result in results)
 
         return in_blocks(block, x, index)
 
@@ -252,8 +252,14 @@ def put(x: Tensor, index: Tensor, value: Tensor | float, out: Tensor | None = No
         classes = torch.arange(x.shape[1], device=x.device, dtype=torch.int32).view(-1, *[1] * (x.ndim - 2))
         return torch.where(classes == index.int(), value, x)
     # With a tensor of values, which has the faster kernel.
-    values = value if isinstance(value, Tensor) else torch.full(index.shape, value, dtype=x.dtype, device=x.device)
+    values = value if isinstance(value, Tensor) else _filled(index, value, x)
     return torch.scatter(x, 1, index, values, out=temporary(x) if out is None else out)
+
+
+def _filled(index: Tensor, value: float, x: Tensor) -> Tensor:
+    if can_look(x):
+        return constants((value,), x.dtype)[0].expand(index.shape)
+    return torch.full(index.shape, value, dtype=x.dtype, device=x.device)
 
 
 def put_(x: Tensor, index: Tensor, values: Tensor) -> Tensor:

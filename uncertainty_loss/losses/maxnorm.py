@@ -24,7 +24,6 @@ from uncertainty_loss._polynomial import (
     number,
     numbers,
     polynomial,
-    polynomials,
     root,
     row_polynomial,
     whole_power,
@@ -169,10 +168,9 @@ class WholeErrorNorm(Formula):
         (parts,) = sums
         one, others, least, inverse_p = constants((1, classes - 1, self._least_sum(classes), 1 / self.p), own.dtype)
         r = rest + others
-        t = torch.stack([r, (r + own).add_(one)]).reciprocal_()
-        unit, inverse_total = t.unbind()
-        excess, slope = polynomials((_EXCESS[self.p], _EXCESS_SLOPE[self.p]), t).unbind()
-        (excess_r, excess_total), (slope_r, slope_total) = excess.unbind(), slope.mul_(t).unbind()
+        unit, inverse_total = r.reciprocal(), (r + own).add_(one).reciprocal_()
+        excess_r, excess_total = (polynomial(_EXCESS[self.p], t) for t in (unit, inverse_total))
+        slope_r, slope_total = (polynomial(_EXCESS_SLOPE[self.p], t).mul_(t) for t in (unit, inverse_total))
         scale = whole_power(unit, self.p)
         if self.fits:
             sum_ = torch.addcmul(excess_r, parts + least, scale)
