@@ -7,6 +7,7 @@ sums: shape (N, M, ...), one for each row of the batch and each candidate, see `
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,7 +33,7 @@ class Formula:
         raise NotImplementedError
 
     def within(self, classes: int, largest: float) -> Formula:
-        """The same for evidence up to the largest, where that allows for fewer steps."""
+        """The same for evidence up to the largest, where that allows for fewer steps to the first derivative."""
         return self
 
     def __call__(self, classes: int, own: Tensor, rest: Tensor, *sums: Tensor) -> Tensor:
@@ -120,10 +121,17 @@ class Regularized(Formula):
         return sums[:length], sums[length:]
 
 
-def row_losses(formula: Formula, evidence: Tensor, index: Tensor) -> Tensor:
-    """The formula for the candidates at index, (N, ...), from evidence (N, C, ...) and index (N, 1, ...)."""
+def row_losses(formula: Formula, evidence: Tensor, index: Tensor, bound: float = math.inf) -> Tensor:
+    """The formula for the candidates at index, (N, ...).
+
+    Args:
+        formula: Of a row and a candidate.
+        evidence: (N, C, ...).
+        index: (N, 1, ...).
+        bound: No evidence is above it.
+    """
     if evidence.requires_grad and torch.is_grad_enabled() and can_look(evidence, index) and not formula.learned:
-        losses: Tensor = _RowLosses.apply(formula, evidence, index)
+        losses: Tensor = _RowLosses.apply(formula, evidence, index, bound)
         return losses
     return _automatic(formula, evidence, index)
 
@@ -202,9 +210,10 @@ class _RowLosses(torch.autograd.Function):
     """All that lies between evidence and losses as one step, with the derivative of every row taken along the way."""
 
     @staticmethod
-    def forward(ctx: Any, formula: Formula, evidence: Tensor, index: Tensor) -> Tensor:
-        ctx.formula = formula
+    def forward(ctx: Any, formula: Formula, evidence: Tensor, index: Tensor, bound: float) -> Tensor:
         classes = evidence.shape[1]
+        ctx.general = formula
+        ctx.formula = formula = formula.within(classes, bound)
         before = looked.already
         try:
             looked.already = True
@@ -212,21 +221,19 @@ class _RowLosses(torch.autograd.Function):
             losses, slopes = formula.with_slopes(classes, own, rest, *totals)
         finally:
             looked.already = before
-        rows = losses, rest, *slopes
         if formula.wide_rows:
-            rows = tuple(row.to(evidence.dtype) for row in rows)
-        losses, *rest_and_slopes = rows
-        ctx.save_for_backward(evidence, index, *rest_and_slopes)
-        return losses.squeeze_(1)
+            losses, slopes = losses.to(evidence.dtype), tuple(slope.to(evidence.dtype) for slope in slopes)
+        ctx.save_for_backward(evidence, index, rest, *slopes)
+        return losses.squeeze_(1)  # it is nobody else's: no slope and no sum
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, None, None]:
         evidence, index, rest, *slopes = ctx.saved_tensors
         if torch.is_grad_enabled():
             # Somebody will differentiate this once more. By another name: hooks of the evidence wait for the result.
             evidence = evidence.view_as(evidence)
-            losses = _automatic(ctx.formula, evidence, index)
-            return None, *torch.autograd.grad(losses, evidence, grad, create_graph=True), None
+            losses = _automatic(ctx.general, evidence, index)
+            return None, *torch.autograd.grad(losses, evidence, grad, create_graph=True), None, None
         terms = ctx.formula.terms(evidence.shape[1])
         grad = grad.unsqueeze(1)
-        return None, pull_back(terms, evidence, index, rest, [slope * grad for slope in slopes]), None
+        return None, pull_back(terms, evidence, index, rest, [slope * grad for slope in slopes]), None, None

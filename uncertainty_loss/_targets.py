@@ -75,7 +75,7 @@ class IndexSplit(Split):
 
     def losses(self, formula: Formula) -> Tensor:
         evidence = widened(self.evidence) if self._wide(formula) else self.evidence
-        losses = row_losses(formula.within(self.classes, self.bound), evidence, self.index).to(self.evidence.dtype)
+        losses = row_losses(formula, evidence, self.index, self.bound).to(self.evidence.dtype)
         if self.weight is not None:
             losses = losses * self.weight
         return losses if self.valid is None else losses.where(self.valid, 0.0)

@@ -139,7 +139,8 @@ def sums(terms: tuple[Term, ...], x: Tensor, index: Tensor, dtype: torch.dtype |
         terms: Functions to sum.
         x: (N, C, ...).
         index: (N, 1, ...), along dimension 1.
-        dtype: Of the results; x's unless given. A wider one is that of the sum of x, too, not of the functions'.
+        dtype: Of the results; x's unless given. A wider one is that of the sum of x, too, from which rows are then
+            made; the functions stay in x's.
     """
     results: tuple[Tensor, ...] = apply(_Sums, terms, x, index, dtype or x.dtype)
     return results
@@ -155,9 +156,9 @@ class _Sums(torch.autograd.Function):
             others = put(x, index, 0.0, out=temporary(x, by_class=True))
             rest = others.sum(1, keepdim=True, dtype=dtype)
             results = [x.gather(1, index), rest]
-            fixed = rest.detach().to(x.dtype)  # terms take it as a constant, and who differentiates a trace has to, too
+            fixed = rest.detach()  # terms take it as a constant, and who differentiates a trace has to, too
             for term in terms:
-                rows = term.rows(x.shape[1], fixed, fixed)
+                rows = _rows(term, x, fixed)
                 with Temporaries():
                     totals = term.sums(_without(term, x, others, index), *rows)
                 if term.absent is None:
@@ -176,7 +177,7 @@ class _Sums(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[None, Tensor, None, None]:
         x, index, *rows = ctx.saved_tensors
-        rest, *mine = (row.to(x.dtype) for row in (*rows, *grads))
+        (rest,), mine = rows, [grad.to(x.dtype) for grad in grads]
         return None, pull_back(ctx.terms, x, index, rest.detach(), mine), None, None
 
 
@@ -185,7 +186,7 @@ def pull_back(terms: tuple[Term, ...], x: Tensor, index: Tensor, rest: Tensor, g
 
     Args:
         terms, x, index: As in `sums`.
-        rest: The sum of x elsewhere, (N, 1, ...), a constant.
+        rest: The sum of x elsewhere, (N, 1, ...), a constant, as `sums` gave it.
         grads: One for each sum, (N, 1, ...).
     """
 
@@ -197,12 +198,18 @@ def pull_back(terms: tuple[Term, ...], x: Tensor, index: Tensor, rest: Tensor, g
         for term in terms:
             mine, grads = grads[: term.count], grads[term.count :]
             elsewhere = _without(term, x, others, index) if torch.is_grad_enabled() else x
-            rows = term.rows(x.shape[1], rest, rest)
+            rows = _rows(term, x, rest)
             with Temporaries():
                 total = term.add_slopes(total, mine, elsewhere, *rows, out=out)
         return put_(total, index, grad_own) if terms else put(total.expand_as(x), index, grad_own, out)
 
     return filled_in_blocks(block, x, index, rest, *worked_out(*grads))
+
+
+def _rows(term: Term, x: Tensor, rest: Tensor) -> tuple[Tensor, ...]:
+    # What a term decides by the sum, a formula may decide again by the same: cast is only what came of it.
+    rows = term.rows(x.shape[1], rest, rest)
+    return rows if rest.dtype == x.dtype else tuple(row.to(x.dtype) for row in rows)
 
 
 def sums_for_each(terms: tuple[Term, ...], x: Tensor, most: Tensor) -> tuple[Tensor, ...]:

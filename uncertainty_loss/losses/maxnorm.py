@@ -29,7 +29,7 @@ from uncertainty_loss._polynomial import (
     whole_power,
 )
 from uncertainty_loss._special import binet
-from uncertainty_loss._terms import Term, elementwise
+from uncertainty_loss._terms import Term, elementwise, times
 from uncertainty_loss.losses._module import LossModule
 from uncertainty_loss.regularizers import InformationTerm
 
@@ -117,8 +117,8 @@ def error_norm(p: float) -> Formula:
     return WholeErrorNorm(int(p)) if p == int(p) and p <= _LARGEST_PRODUCT else RealErrorNorm(float(p))
 
 
-# A float32 has room for this, for what is left of a gradient that is divided by it, and for sums of both.
-_LARGEST_RISING = 1e24
+# A float32 has room for this, and for what is left of a gradient of 1e-16 that is divided by it.
+_LARGEST_RISING = 1e22
 
 # Up to here products of p factors are as precise as logarithms, and fit: 20! is 2.4e18.
 _LARGEST_PRODUCT = 20
@@ -251,8 +251,8 @@ class WholeRising(Term):
         if self.p % 2:
             return polynomial((0.0, *_RISING[self.p][1:]), x)
         y = torch.addcmul(x, x, x, value=1 / (self.p + 1), out=temporary(x))
-        scaled = (c * (self.p + 1) ** k for k, c in enumerate(_RISING_IN_PAIRS[self.p]))
-        return polynomial((0.0, *list(scaled)[1:]), y)
+        scaled = [c * (self.p + 1) ** k for k, c in enumerate(_RISING_IN_PAIRS[self.p])]
+        return polynomial((0.0, *scaled[1:]), y)
 
     def add_slopes(
         self, total: Tensor, grads: Sequence[Tensor], x: Tensor, *rows: Tensor, out: Tensor | None = None
@@ -263,7 +263,7 @@ class WholeRising(Term):
         if self.p == 1:
             return torch.add(scale + total, torch.zeros_like(x), out=out)
         if not rows:
-            return torch.mul(polynomial(_RISING_SLOPE[self.p], x), grad, out=out).add_(total)
+            return torch.add(times(polynomial(_RISING_SLOPE[self.p], x), grad), total, out=out)
         (unit,) = rows
         z = torch.mul(x, unit, out=temporary(x))
         *lower, last = _RISING_SLOPE[self.p]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 
+import torch
 from torch import Tensor
 
 from uncertainty_loss._checks import checked_evidence
@@ -103,8 +104,10 @@ def belief_matching_loss(
 
     Source: Joo et al. 2020, arXiv 2002.07965.
     """
-    # Checked first: the bound would hide negative evidence, and is zero in half precision.
-    alpha = checked_evidence(evidence).clamp(min=_SMALLEST_ALPHA)
+    # Checked first: the bound would hide negative evidence, and is zero in half precision. Not by clamp, which gives
+    # NaN a gradient of zero.
+    alpha = checked_evidence(evidence)
+    alpha = torch.where(alpha < _SMALLEST_ALPHA, _SMALLEST_ALPHA, alpha)
     options = reduction, weight, ignore_index, label_smoothing
     return evaluate(ExpectedCrossEntropy(prior=0), alpha, target, *options, reg_factor, EvidenceKL(prior=0))
 

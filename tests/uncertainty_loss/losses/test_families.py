@@ -194,6 +194,7 @@ def test_nan_in_the_evidence_is_in_the_gradient(name):
     losses = ul.get_loss(name).function(evidence, torch.tensor([0, 2]), 0.1, reduction="none")
     (gradient,) = torch.autograd.grad(losses.sum(), evidence)
     assert losses.isnan().tolist() == gradient.isnan().any(1).tolist() == [True, False]
+    assert gradient[0, 1].isnan()
 
 
 @pytest.mark.parametrize("away", [1e-2, 1e-4, 1e-6])
@@ -219,3 +220,22 @@ def test_belief_matching_beside_nothing():
     own, rest = (oracle.mpmath.mpf(x) for x in (evidence[0, 0].item(), torch.tensor(1e-8).item()))
     expected = oracle.mpmath.psi(1, own + 3 * rest) - oracle.mpmath.psi(1, own)
     assert gradient[0, 0].item() == pytest.approx(float(expected), rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["uce", "belief-matching"])
+@pytest.mark.parametrize("row", [[0.5, 2.0, 1.0, 1.0000001], [10 / 9] * 10])
+def test_evidence_at_the_bound_of_what_is_large(name, row):
+    # In float32 the wrong classes have exactly K in all, in double a little more.
+    evidence, target = torch.tensor([row]), torch.tensor([0])
+    assert evidence[0, 1:].sum() == len(row) < evidence[0, 1:].double().sum()
+    gradients = []
+    for dtype in (torch.float32, torch.float64):
+        leaf = evidence.to(dtype).requires_grad_()
+        losses = ul.get_loss(name).function(leaf, target, 1.0)
+        gradients.append(torch.autograd.grad(losses, leaf, create_graph=True)[0].float())
+        gradients.append(torch.autograd.grad(losses, leaf)[0].float())
+    for gradient in gradients[1:]:
+        torch.testing.assert_close(gradient, gradients[0])
+    exact = lambda e: oracle.LOSSES[name](e, 0, 1)  # noqa: E731
+    slopes = [float(oracle.slope(exact, oracle.exact(evidence[0]), k)) for k in range(len(row))]
+    torch.testing.assert_close(gradients[0][0], torch.tensor(slopes))

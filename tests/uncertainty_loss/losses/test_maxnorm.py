@@ -41,6 +41,21 @@ def test_the_most_evidence_whose_powers_fit_in_a_float(p):
     assert worst[torch.float32][1] < 1e-4
 
 
+@pytest.mark.parametrize("p", [2, 3, 4, 8])
+def test_derivatives_of_derivatives_and_small_gradients_there(p):
+    evidence = 0.9 * error_norm(p).largest(4) * torch.tensor([[0.3, 0.9, 0.5, 0.7]])
+    found = []
+    for dtype in (torch.float32, torch.float64):
+        leaf = evidence.to(dtype).requires_grad_()
+        loss = ul.dirichlet_pnorm_loss(leaf, torch.tensor([0]), p)
+        (small,) = torch.autograd.grad(loss * 1e-16, leaf, retain_graph=True)
+        (gradient,) = torch.autograd.grad(loss, leaf, create_graph=True)
+        (second,) = torch.autograd.grad((gradient * torch.arange(4).to(dtype)).sum(), leaf)
+        found.append((small / gradient.detach().norm() * 1e16, second / second.norm()))
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other.float(), rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("p", [1, 1.5, 2, 3, 5, 6.5])
 @pytest.mark.parametrize("kind", ["index", "probabilities"])
 def test_gradcheck(p, kind):
