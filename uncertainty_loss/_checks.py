@@ -117,6 +117,11 @@ def checked_factor(factor: float | Tensor) -> float | Tensor:
     return factor if factor.requires_grad or not can_look(factor) else factor.item()
 
 
+def wide_dtype(x: Tensor) -> torch.dtype:
+    """Double, where the tensor's device has it; else the tensor's own."""
+    return x.dtype if x.device.type == "mps" else torch.float64
+
+
 class _Looked(threading.local):
     """What a thread knows of the tensors that it computes with.
 

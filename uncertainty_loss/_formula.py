@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
 from uncertainty_loss._blocks import in_blocks
-from uncertainty_loss._checks import can_look, looked
+from uncertainty_loss._checks import can_look, looked, wide_dtype
 from uncertainty_loss._polynomial import constants
 from uncertainty_loss._terms import Term, first_largest, pull_back, put, sums, sums_for_each
 
@@ -167,7 +167,7 @@ def _automatic(formula: Formula, evidence: Tensor, index: Tensor) -> Tensor:
 
 
 def _row_dtype(formula: Formula, evidence: Tensor) -> torch.dtype:
-    return torch.float64 if formula.wide_rows and evidence.device.type != "mps" else evidence.dtype
+    return wide_dtype(evidence) if formula.wide_rows else evidence.dtype
 
 
 def _without_candidates(losses: Tensor) -> Tensor:

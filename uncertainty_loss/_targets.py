@@ -13,7 +13,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from uncertainty_loss._checks import check_indices, check_reduction, check_target, evidence_and_bound
+from uncertainty_loss._checks import check_indices, check_reduction, check_target, evidence_and_bound, wide_dtype
 from uncertainty_loss._formula import Formula, expected_losses, row_losses
 from uncertainty_loss._terms import put
 
@@ -115,7 +115,7 @@ class ProbabilitySplit(Split):
 
 def widened(x: Tensor) -> Tensor:
     """x in double, where the device has it."""
-    return x if x.device.type == "mps" else x.double()
+    return x.to(wide_dtype(x))
 
 
 def split_by_target(

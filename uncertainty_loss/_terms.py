@@ -162,7 +162,7 @@ class _Sums(torch.autograd.Function):
                 with Temporaries():
                     totals = term.sums(_without(term, x, others, index), *rows)
                 if term.absent is None:
-                    excess = term.values(torch.zeros_like(rest), *rows)
+                    excess = term.values(torch.zeros_like(rest, dtype=x.dtype), *rows)
                     totals = [total - more for total, more in zip(totals, excess, strict=True)]
                 results += totals
             return tuple(results) if dtype == x.dtype else tuple(result.to(dtype) for result in results)
@@ -176,8 +176,8 @@ class _Sums(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[None, Tensor, None, None]:
-        x, index, *rows = ctx.saved_tensors
-        (rest,), mine = rows, [grad.to(x.dtype) for grad in grads]
+        x, index, rest = ctx.saved_tensors
+        mine = [grad.to(x.dtype) for grad in grads]
         return None, pull_back(ctx.terms, x, index, rest.detach(), mine), None, None
 
 

@@ -19,15 +19,7 @@ from uncertainty_loss._blocks import temporary
 from uncertainty_loss._checks import can_look
 from uncertainty_loss._evaluate import evaluate
 from uncertainty_loss._formula import Formula
-from uncertainty_loss._polynomial import (
-    constants,
-    number,
-    numbers,
-    polynomial,
-    root,
-    row_polynomial,
-    whole_power,
-)
+from uncertainty_loss._polynomial import constants, number, numbers, polynomial, root, row_polynomial, whole_power
 from uncertainty_loss._special import binet
 from uncertainty_loss._terms import Term, elementwise, times
 from uncertainty_loss.losses._module import LossModule
@@ -248,11 +240,8 @@ class WholeRising(Term):
         return row_polynomial(_scaled(lower, unit, unit), last, z).mul_(z) if lower else z
 
     def _without_unit(self, x: Tensor) -> Tensor:
-        if self.p % 2:
-            return polynomial((0.0, *_RISING[self.p][1:]), x)
-        y = torch.addcmul(x, x, x, value=1 / (self.p + 1), out=temporary(x))
-        scaled = [c * (self.p + 1) ** k for k, c in enumerate(_RISING_IN_PAIRS[self.p])]
-        return polynomial((0.0, *scaled[1:]), y)
+        y = x if self.p % 2 else torch.addcmul(x, x, x, value=1 / (self.p + 1), out=temporary(x))
+        return polynomial(_RISING_WITHOUT_UNIT[self.p], y)
 
     def add_slopes(
         self, total: Tensor, grads: Sequence[Tensor], x: Tensor, *rows: Tensor, out: Tensor | None = None
@@ -295,6 +284,12 @@ def _derivative(coefficients: tuple[float, ...]) -> tuple[float, ...]:
 _RISING = {p: _coefficients(range(1, p + 1)) for p in range(_LARGEST_PRODUCT + 1)}
 _RISING_SLOPE = {p: _derivative(_RISING[p]) for p in _RISING}
 _RISING_IN_PAIRS = {p: _coefficients(i * (p + 1 - i) for i in range(1, p // 2 + 1)) for p in _RISING if p % 2 == 0}
+
+# Without the constant: of e for odd p, of e² / (p + 1) + e for even.
+_RISING_WITHOUT_UNIT = {
+    p: (0.0, *(_RISING[p][1:] if p % 2 else [c * (p + 1) ** k for k, c in enumerate(_RISING_IN_PAIRS[p]) if k]))
+    for p in _RISING
+}
 
 # Of N(x) and of -x N(x) H(x), H(x) = (1 / p) Σ_{i<p} 1 / (x + i), as polynomials in 1 / x, constant term first.
 _EXCESS = {1: (1.0, 0.0)} | {p: _RISING[p - 1][::-1] for p in range(2, _LARGEST_PRODUCT + 1)}
