@@ -12,14 +12,14 @@ from uncertainty_loss._formula import Regularized, row_losses
 from uncertainty_loss._polynomial import constants
 from uncertainty_loss._terms import sums
 from uncertainty_loss.losses.evidential import ExpectedProbabilityNLL, ExpectedSquaredError
-from uncertainty_loss.losses.maxnorm import RealErrorNorm, WholeErrorNorm
+from uncertainty_loss.losses.maxnorm import ModerateErrorNorm, RealErrorNorm, WholeErrorNorm
 from uncertainty_loss.regularizers import InformationTerm, WrongEvidenceKL
 
 FORMULAS = [
     ExpectedSquaredError(),
     ExpectedProbabilityNLL(),
     *(WholeErrorNorm(p) for p in (1, 2, 3, 4, 8, 20)),
-    *(WholeErrorNorm(p, fits=True) for p in (1, 2, 3, 4, 8)),
+    *(ModerateErrorNorm(p) for p in (2, 3, 4, 8, 20)),
     RealErrorNorm(2.5),
     WrongEvidenceKL(),
     WrongEvidenceKL(0.25),
@@ -39,6 +39,8 @@ def name(formula):
 @pytest.mark.parametrize("classes", [1, 2, 3, 10])
 @pytest.mark.parametrize("shape", [(), (2, 3)])
 def test_slopes_are_those_of_the_formula(formula, classes, shape):
+    if classes == 1 and isinstance(formula, ModerateErrorNorm):
+        return  # which is for more
     evidence = (4 * torch.randn(20, classes, *shape, dtype=torch.float64)).exp()
     index = torch.randint(classes, (20, 1, *shape))
     rows = sums(formula.terms(classes), evidence, index)

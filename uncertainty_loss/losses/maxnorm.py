@@ -21,7 +21,7 @@ from uncertainty_loss._evaluate import evaluate
 from uncertainty_loss._formula import Formula
 from uncertainty_loss._polynomial import constants, number, numbers, polynomial, root, row_polynomial, whole_power
 from uncertainty_loss._special import binet
-from uncertainty_loss._terms import Term, elementwise, times
+from uncertainty_loss._terms import Term, elementwise
 from uncertainty_loss.losses._module import LossModule
 from uncertainty_loss.regularizers import InformationTerm
 
@@ -109,11 +109,11 @@ def error_norm(p: float) -> Formula:
     return WholeErrorNorm(int(p)) if p == int(p) and p <= _LARGEST_PRODUCT else RealErrorNorm(float(p))
 
 
-# A float32 has room for this, and for what is left of a gradient of 1e-16 that is divided by it.
-_LARGEST_RISING = 1e22
-
 # Up to here products of p factors are as precise as logarithms, and fit: 20! is 2.4e18.
 _LARGEST_PRODUCT = 20
+
+# A float32 has room for this, and for what is left of a gradient of 1e-16 that is divided by it.
+_LARGEST_RISING = 1e22
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,21 +122,20 @@ class WholeErrorNorm(Formula):
 
     Attributes:
         p: A whole number.
-        fits: Whether Σ ⟨α_j⟩ fits in a float, so that r^p need not divide each of its parts.
     """
 
     p: int
-    fits: bool = False
 
     def within(self, classes: int, largest: float) -> Formula:
-        return WholeErrorNorm(self.p, fits=largest <= self.largest(classes))
+        moderate = classes > 1 and self.p > 1 and largest <= self.largest(classes)
+        return ModerateErrorNorm(self.p) if moderate else self
 
     def largest(self, classes: int) -> float:
-        """Evidence up to which the sum fits."""
+        """Evidence up to which Σ ⟨α_j⟩ fits in a float, so that r^p need not divide each of its parts."""
         return float(_LARGEST_RISING ** (1 / self.p)) / classes - 1
 
     def terms(self, classes: int) -> tuple[Term, ...]:
-        return (WholeRising(self.p, self.fits),)
+        return (ScaledRising(self.p),)
 
     def __call__(self, classes: int, own: Tensor, rest: Tensor, *sums: Tensor) -> Tensor:
         if classes == 1:
@@ -145,11 +144,8 @@ class WholeErrorNorm(Formula):
         r = rest + (classes - 1)
         total = r + (own + 1)
         # The sum leaves out what a class without evidence has, and may have a constant in place of r.
-        if self.fits:
-            parts = (parts + self._least_sum(classes)) / whole_power(r, self.p)
-        else:
-            unit = _unit(rest.detach().amax(1, keepdim=True), classes)
-            parts = (parts + self._least_sum(classes) * whole_power(unit, self.p)) / whole_power(r * unit, self.p)
+        unit = _unit(rest.detach().amax(1, keepdim=True), classes)
+        parts = (parts + self.least_sum(classes) * whole_power(unit, self.p)) / whole_power(r * unit, self.p)
         return r / total * root((_whole_excess(r, self.p) + parts) / _whole_excess(total, self.p), self.p)
 
     def with_slopes(self, classes: int, own: Tensor, rest: Tensor, *sums: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
@@ -158,27 +154,68 @@ class WholeErrorNorm(Formula):
         if classes == 1:
             return super().with_slopes(classes, own, rest, *sums)
         (parts,) = sums
-        one, others, least, inverse_p = constants((1, classes - 1, self._least_sum(classes), 1 / self.p), own.dtype)
+        one, others, least, inverse_p = constants((1, classes - 1, self.least_sum(classes), 1 / self.p), own.dtype)
         r = rest + others
         unit, inverse_total = r.reciprocal(), (r + own).add_(one).reciprocal_()
         excess_r, excess_total = (polynomial(_EXCESS[self.p], t) for t in (unit, inverse_total))
         slope_r, slope_total = (polynomial(_EXCESS_SLOPE[self.p], t).mul_(t) for t in (unit, inverse_total))
-        scale = whole_power(unit, self.p)
-        if self.fits:
-            sum_ = torch.addcmul(excess_r, parts + least, scale)
-        else:
-            sum_ = torch.addcmul(parts, scale, least).add_(excess_r)
+        sum_ = torch.addcmul(parts, whole_power(unit, self.p), least).add_(excess_r)
         losses = root(sum_ / excess_total, self.p).mul_(inverse_total).mul_(r)
         share = losses / sum_
         by_own = (losses * slope_total).div_(excess_total)
-        by_sum = share * inverse_p
-        if self.fits:
-            by_sum = by_sum.mul_(scale)
-        return losses, (by_own, torch.addcmul(by_own, share, slope_r, value=-1), by_sum)
+        return losses, (by_own, torch.addcmul(by_own, share, slope_r, value=-1), share * inverse_p)
 
-    def _least_sum(self, classes: int) -> float:
+    def least_sum(self, classes: int) -> float:
         """Σ_{j≠c} ⟨α_j⟩ where there is no evidence."""
         return (classes - 1.0) * math.factorial(self.p)
+
+
+@dataclass(frozen=True, eq=False)
+class ModerateErrorNorm(WholeErrorNorm):
+    """The same as it stands, for two classes or more whose sums fit: ((⟨r⟩ + Σ_{j≠c} ⟨α_j⟩) / ⟨S⟩)^(1/p), p ≥ 2."""
+
+    def terms(self, classes: int) -> tuple[Term, ...]:
+        return (Rising(self.p),)
+
+    def __call__(self, classes: int, own: Tensor, rest: Tensor, *sums: Tensor) -> Tensor:
+        (parts,) = sums
+        r = rest + (classes - 1)
+        rising_r, rising_total = (math.prod(x + i for i in range(self.p)) for x in (r, r + own + 1))
+        return root((parts + (rising_r + self.least_sum(classes))) / rising_total, self.p)
+
+    def with_slopes(self, classes: int, own: Tensor, rest: Tensor, *sums: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        # With A for the sum and the loss F = (A / ⟨S⟩)^(1/p), the slopes are F / (p A) by the sum, -F ⟨S⟩' / (p ⟨S⟩)
+        # by own, and F ⟨r⟩' / (p A) more by the rest.
+        (parts,) = sums
+        values = classes - 1 + _CENTRE[self.p], self.least_sum(classes), 1, 0, 1 / self.p
+        others, least, one, zero, inverse_p = constants(values, own.dtype)
+        r = rest + others
+        rising_r, slope_r = _rising_and_slope(r, self.p)
+        rising_total, slope_total = _rising_and_slope((r + own).add_(one), self.p)
+        sum_ = (parts + least).add_(rising_r)
+        losses = root(sum_ / rising_total, self.p)
+        share = losses / sum_
+        by_own = torch.addcmul(zero, losses, slope_total, value=-1).div_(rising_total)
+        return losses, (by_own, torch.addcmul(by_own, share, slope_r), share * inverse_p)
+
+
+def _rising_and_slope(x: Tensor, p: int) -> tuple[Tensor, Tensor]:
+    """⟨a⟩ and its derivative over p, of x = a + _CENTRE[p], for p ≥ 2."""
+    if p % 2:
+        return polynomial(_RISING_FROM_ZERO[p], x), polynomial(_RISING_FROM_ZERO_SLOPE[p], x)
+    # Factors in pairs, (x - i) (x + i) for i = ½, 3/2, …
+    minus_mean, *lower = constants((-_MEAN[p], *_CENTRED_RISING[p]), x.dtype)
+    v = torch.addcmul(minus_mean, x, x)
+    slope = x if p == 2 else _monic(constants(_CENTRED_RISING_SLOPE[p], x.dtype), v) * x
+    return _monic(lower, v), slope
+
+
+def _monic(lower: Sequence[Tensor], v: Tensor) -> Tensor:
+    """vⁿ + c₀ vⁿ⁻² + c₁ vⁿ⁻³ + ⋯, n - 1 of them."""
+    total = v
+    for c in lower:
+        total = torch.addcmul(c, total, v)
+    return total
 
 
 def _unit(rest: Tensor, classes: int) -> Tensor:
@@ -212,21 +249,29 @@ class WholeExcess(Term):
 
 
 @dataclass(frozen=True, eq=False)
-class WholeRising(Term):
-    """(⟨e + 1⟩ - p!) · unit^p, for a unit that keeps it small: a polynomial in z = e · unit without negative parts.
-
-    Where it fits in a float without one the unit is 1.
-    """
+class Rising(Term):
+    """⟨e + 1⟩ - p!: a polynomial in e without negative parts."""
 
     p: int
-    fits: bool = False
-
-    def rows(self, classes: int, rest: Tensor, least: Tensor) -> tuple[Tensor, ...]:
-        return () if self.fits else (_unit(rest, classes),)
 
     def value(self, x: Tensor, *rows: Tensor) -> Tensor:
-        if not rows:
-            return self._without_unit(x)
+        y = x if self.p % 2 else torch.addcmul(x, x, x, value=1 / (self.p + 1), out=temporary(x))
+        return polynomial(_RISING_WITHOUT_CONSTANT[self.p], y)
+
+    def slope(self, x: Tensor, *rows: Tensor) -> Tensor:
+        return polynomial(_RISING_SLOPE[self.p], x)
+
+
+@dataclass(frozen=True, eq=False)
+class ScaledRising(Term):
+    """(⟨e + 1⟩ - p!) · unit^p, for a unit that keeps it small: a polynomial in z = e · unit."""
+
+    p: int
+
+    def rows(self, classes: int, rest: Tensor, least: Tensor) -> tuple[Tensor, ...]:
+        return (_unit(rest, classes),)
+
+    def value(self, x: Tensor, *rows: Tensor) -> Tensor:
         (unit,) = rows
         if self.p % 2:
             z, coefficients = torch.mul(x, unit, out=temporary(x)), _RISING[self.p]
@@ -239,21 +284,14 @@ class WholeRising(Term):
         _, *lower, last = coefficients
         return row_polynomial(_scaled(lower, unit, unit), last, z).mul_(z) if lower else z
 
-    def _without_unit(self, x: Tensor) -> Tensor:
-        y = x if self.p % 2 else torch.addcmul(x, x, x, value=1 / (self.p + 1), out=temporary(x))
-        return polynomial(_RISING_WITHOUT_UNIT[self.p], y)
-
     def add_slopes(
         self, total: Tensor, grads: Sequence[Tensor], x: Tensor, *rows: Tensor, out: Tensor | None = None
     ) -> Tensor:
-        (grad,) = grads
+        (grad,), (unit,) = grads, rows
         # The unit and the gradient multiply the coefficients, one a row each, rather than what is made of them.
-        scale = grad * rows[0] if rows else grad
+        scale = grad * unit
         if self.p == 1:
             return torch.add(scale + total, torch.zeros_like(x), out=out)
-        if not rows:
-            return torch.add(times(polynomial(_RISING_SLOPE[self.p], x), grad), total, out=out)
-        (unit,) = rows
         z = torch.mul(x, unit, out=temporary(x))
         *lower, last = _RISING_SLOPE[self.p]
         lowest, *others = _scaled(lower, unit, scale * unit)
@@ -286,9 +324,25 @@ _RISING_SLOPE = {p: _derivative(_RISING[p]) for p in _RISING}
 _RISING_IN_PAIRS = {p: _coefficients(i * (p + 1 - i) for i in range(1, p // 2 + 1)) for p in _RISING if p % 2 == 0}
 
 # Without the constant: of e for odd p, of e² / (p + 1) + e for even.
-_RISING_WITHOUT_UNIT = {
+_RISING_WITHOUT_CONSTANT = {
     p: (0.0, *(_RISING[p][1:] if p % 2 else [c * (p + 1) ** k for k, c in enumerate(_RISING_IN_PAIRS[p]) if k]))
     for p in _RISING
+}
+
+# Of ⟨x⟩ and of its derivative over p, for odd p.
+_RISING_FROM_ZERO = {p: (0.0, *_RISING[p - 1]) for p in _RISING if p % 2}
+_RISING_FROM_ZERO_SLOPE = {p: tuple(c / p for c in _derivative(_RISING_FROM_ZERO[p])) for p in _RISING_FROM_ZERO}
+
+# For even p as a polynomial in x² less the mean of ¼, 9/4, …, for x in the middle between the factors. Its two highest
+# coefficients are 1 and 0, and those of its derivative over p / 2: here are the others, the highest first.
+_CENTRE = {p: 0.0 if p % 2 else (p - 1) / 2 for p in _RISING}
+_MEAN = {p: (p * p - 1) / 12 for p in _RISING}
+_CENTRED_RISING = {
+    p: _coefficients(_MEAN[p] - (i + 0.5) ** 2 for i in range(p // 2))[-3::-1] for p in _RISING_IN_PAIRS if p
+}
+_CENTRED_RISING_SLOPE = {
+    p: tuple(c * k / (p // 2) for c, k in zip(_CENTRED_RISING[p][:-1], range(p // 2 - 2, 0, -1), strict=True))
+    for p in _CENTRED_RISING
 }
 
 # Of N(x) and of -x N(x) H(x), H(x) = (1 / p) Σ_{i<p} 1 / (x + i), as polynomials in 1 / x, constant term first.
