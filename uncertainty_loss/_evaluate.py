@@ -26,4 +26,4 @@ def evaluate(
     factor = checked_factor(reg_factor)
     if regularizer is not None and (isinstance(factor, Tensor) or factor != 0):
         formula = Regularized(formula, regularizer, factor)
-    return split.reduce(split.losses(formula), reduction)
+    return split.loss(formula, reduction)

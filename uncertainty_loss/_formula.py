@@ -121,7 +121,9 @@ class Regularized(Formula):
         return sums[:length], sums[length:]
 
 
-def row_losses(formula: Formula, evidence: Tensor, index: Tensor, bound: float = math.inf) -> Tensor:
+def row_losses(
+    formula: Formula, evidence: Tensor, index: Tensor, bound: float = math.inf, mean: bool = False
+) -> Tensor:
     """The formula for the candidates at index, (N, ...).
 
     Args:
@@ -129,11 +131,12 @@ def row_losses(formula: Formula, evidence: Tensor, index: Tensor, bound: float =
         evidence: (N, C, ...).
         index: (N, 1, ...).
         bound: No evidence is above it.
+        mean: The mean of all rows instead, in a step less.
     """
     if evidence.requires_grad and torch.is_grad_enabled() and can_look(evidence, index) and not formula.learned:
-        losses: Tensor = _RowLosses.apply(formula, evidence, index, bound)
+        losses: Tensor = _RowLosses.apply(formula, evidence, index, bound, mean)
         return losses
-    return _automatic(formula, evidence, index)
+    return _automatic(formula, evidence, index, mean)
 
 
 def expected_losses(formula: Formula, evidence: Tensor, probabilities: Tensor) -> Tensor:
@@ -160,10 +163,11 @@ def _automatic_expectation(formula: Formula, evidence: Tensor, probabilities: Te
     return losses + (put(probabilities, most, 0.0) * each).sum(1)
 
 
-def _automatic(formula: Formula, evidence: Tensor, index: Tensor) -> Tensor:
+def _automatic(formula: Formula, evidence: Tensor, index: Tensor, mean: bool = False) -> Tensor:
     classes = evidence.shape[1]
     losses = formula(classes, *sums(formula.terms(classes), evidence, index, _row_dtype(formula, evidence)))
-    return _without_candidates(losses.to(evidence.dtype))
+    losses = losses.to(evidence.dtype)
+    return losses.mean() if mean else _without_candidates(losses)
 
 
 def _row_dtype(formula: Formula, evidence: Tensor) -> torch.dtype:
@@ -210,8 +214,9 @@ class _RowLosses(torch.autograd.Function):
     """All that lies between evidence and losses as one step, with the derivative of every row taken along the way."""
 
     @staticmethod
-    def forward(ctx: Any, formula: Formula, evidence: Tensor, index: Tensor, bound: float) -> Tensor:
+    def forward(ctx: Any, formula: Formula, evidence: Tensor, index: Tensor, bound: float, mean: bool) -> Tensor:
         classes = evidence.shape[1]
+        ctx.mean = mean
         ctx.general = formula
         ctx.formula = formula = formula.within(classes, bound)
         before = looked.already
@@ -224,16 +229,17 @@ class _RowLosses(torch.autograd.Function):
         if formula.wide_rows:
             losses, slopes = losses.to(evidence.dtype), tuple(slope.to(evidence.dtype) for slope in slopes)
         ctx.save_for_backward(evidence, index, rest, *slopes)
-        return losses.squeeze_(1)  # it is nobody else's: no slope and no sum
+        # In place: it is nobody else's, no slope and no sum.
+        return losses.mean() if mean else losses.squeeze_(1)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, None, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, None, None, None]:
         evidence, index, rest, *slopes = ctx.saved_tensors
         if torch.is_grad_enabled():
             # Somebody will differentiate this once more. By another name: hooks of the evidence wait for the result.
             evidence = evidence.view_as(evidence)
-            losses = _automatic(ctx.general, evidence, index)
-            return None, *torch.autograd.grad(losses, evidence, grad, create_graph=True), None, None
+            losses = _automatic(ctx.general, evidence, index, ctx.mean)
+            return None, *torch.autograd.grad(losses, evidence, grad, create_graph=True), None, None, None
         terms = ctx.formula.terms(evidence.shape[1])
-        grad = grad.unsqueeze(1)
-        return None, pull_back(terms, evidence, index, rest, [slope * grad for slope in slopes]), None, None
+        grad = (grad / index.numel()).expand_as(rest) if ctx.mean else grad.unsqueeze(1)
+        return None, pull_back(terms, evidence, index, rest, [slope * grad for slope in slopes]), None, None, None

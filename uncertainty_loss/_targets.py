@@ -33,7 +33,20 @@ class Split:
     def classes(self) -> int:
         return self.evidence.shape[1]
 
-    def losses(self, formula: Formula) -> Tensor:
+    def loss(self, formula: Formula, reduction: str | None) -> Tensor:
+        """The loss that the caller asked for. The mean over nothing is 0."""
+        rows = self._losses(formula)
+        if reduction == "sum":
+            return rows.sum()
+        if reduction == "mean":
+            normalizer = self.normalizer()
+            if isinstance(normalizer, Tensor):
+                return rows.sum() / (normalizer + (normalizer == 0))
+            # All rows count alike.
+            return rows.mean() if normalizer else rows.sum()
+        return rows if self.batched else rows.squeeze(0)
+
+    def _losses(self, formula: Formula) -> Tensor:
         """One value a row, (N, ...), weighted and zero where ignored."""
         raise NotImplementedError
 
@@ -45,18 +58,6 @@ class Split:
     def normalizer(self) -> Tensor | int:
         """What the mean divides by."""
         raise NotImplementedError
-
-    def reduce(self, rows: Tensor, reduction: str | None) -> Tensor:
-        """The loss that the caller asked for, from one value a row. The mean over nothing is 0."""
-        if reduction == "sum":
-            return rows.sum()
-        if reduction == "mean":
-            normalizer = self.normalizer()
-            if isinstance(normalizer, Tensor):
-                return rows.sum() / (normalizer + (normalizer == 0))
-            # All rows count alike.
-            return rows.mean() if normalizer else rows.sum()
-        return rows if self.batched else rows.squeeze(0)
 
 
 class IndexSplit(Split):
@@ -73,9 +74,17 @@ class IndexSplit(Split):
         if weight is not None:
             self.weight = weight.to(evidence.dtype)[self.index.squeeze(1)]
 
-    def losses(self, formula: Formula) -> Tensor:
+    def loss(self, formula: Formula, reduction: str | None) -> Tensor:
+        if reduction == "mean" and self.weight is None and self.valid is None and self.index.numel():
+            return self._rows(formula, mean=True)
+        return super().loss(formula, reduction)
+
+    def _rows(self, formula: Formula, mean: bool = False) -> Tensor:
         evidence = widened(self.evidence) if self._wide(formula) else self.evidence
-        losses = row_losses(formula, evidence, self.index, self.bound).to(self.evidence.dtype)
+        return row_losses(formula, evidence, self.index, self.bound, mean).to(self.evidence.dtype)
+
+    def _losses(self, formula: Formula) -> Tensor:
+        losses = self._rows(formula)
         if self.weight is not None:
             losses = losses * self.weight
         return losses if self.valid is None else losses.where(self.valid, 0.0)
@@ -103,7 +112,7 @@ class ProbabilitySplit(Split):
             self.probabilities = self.probabilities * weight.to(evidence.dtype).view(-1, *[1] * (evidence.ndim - 2))
         self._normalizer = normalizer
 
-    def losses(self, formula: Formula) -> Tensor:
+    def _losses(self, formula: Formula) -> Tensor:
         evidence, probabilities = self.evidence, self.probabilities
         if self._wide(formula):
             evidence, probabilities = widened(evidence), widened(probabilities)

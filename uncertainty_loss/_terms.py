@@ -156,7 +156,8 @@ class _Sums(torch.autograd.Function):
             others = put(x, index, 0.0, out=temporary(x, by_class=True))
             rest = others.sum(1, keepdim=True, dtype=dtype)
             results = [x.gather(1, index), rest]
-            fixed = rest.detach()  # terms take it as a constant, and who differentiates a trace has to, too
+            # Terms take it as a constant, and who differentiates a trace has to, too.
+            fixed = rest if can_look(rest) else rest.detach()
             for term in terms:
                 rows = _rows(term, x, fixed)
                 with Temporaries():
