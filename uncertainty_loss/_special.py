@@ -12,6 +12,7 @@ Functions, §5.9(i) and §5.11(i).
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -19,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from uncertainty_loss._blocks import temporary
+from uncertainty_loss._blocks import FEW_CLASSES, temporary
 from uncertainty_loss._checks import can_look
 from uncertainty_loss._polynomial import constants, number, numbers, polynomial, polynomials
 from uncertainty_loss._terms import Term, apply, elementwise, with_signature
@@ -357,7 +358,8 @@ class Excess(Term):
     def value(self, x: Tensor, *rows: Tensor) -> Tensor:
         (large,) = rows
         # Where all rows are large there is nothing more to do for a whole one.
-        whole = self.whole and not (can_look(large) and large.sum().item() == large.numel())
+        look = x.numel() > FEW_CLASSES * large.numel() and can_look(large)
+        whole = self.whole and not (look and large.sum().item() == large.numel())
         if self.prior == self.base == 1:
             return _unit_excess(x, large if whole else None)
         base = self.base
@@ -397,22 +399,41 @@ class Excess(Term):
         slope = slope.mul_(gain).sub_(number(base + SHIFT, x) * large).mul_(t)
         return slope if step is None else slope.add_(step)
 
+    def add_slopes(
+        self, total: Tensor, grads: Sequence[Tensor], x: Tensor, *rows: Tensor, out: Tensor | None = None
+    ) -> Tensor:
+        (grad,), (large,) = grads, rows
+        if torch.is_grad_enabled() or self.prior != self.base or self.prior < 1 or not can_look(grad):
+            return super().add_slopes(total, grads, x, large, out=out)
+        # The same slope in the order in which what there is one of for a row comes in fewest steps.
+        shift, minus_others = constants((self.prior + SHIFT, -self.base - SHIFT), x.dtype)
+        grad_large = grad * large
+        t = torch.add(x, shift, out=temporary(x)).reciprocal_()
+        slope = polynomial(_TRIGAMMA[t.dtype], t)
+        slope = torch.addcmul(grad - grad_large, slope, torch.mul(t, grad, out=temporary(x)), out=slope)
+        slope = torch.addcmul(grad_large * minus_others, slope, x, out=slope)
+        return torch.addcmul(total, slope, t, out=out)
+
 
 class TotalExcess(Excess):
     """A `whole` one for a total: its gain is the sum of many, and may take more digits with it than they do."""
 
-    def value_and_slope(self, x: Tensor, large: Tensor) -> tuple[Tensor, Tensor]:
-        """Both in the steps that they have in common; for a prior that is the base, at least 1."""
-        base, minus_base, half, one = constants((self.base, -self.base, 0.5, 1), x.dtype)
+    def minus_value_and_slope(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Both in the steps that they have in common, in double; for a prior that is the base, at least 1."""
+        dtype, x = x.dtype, x.double()
+        base, more, one = constants((self.base, self.base - 0.5, 1), x.dtype)
+        large = self.large(x, 1)
+        minus_kept = large - one
         t = (x + base).reciprocal_()
         # ψ′(a) = t + t² (½ + t R_2(t)), t = 1 / a; the rest is as in `value` and `slope`.
-        each = _remainders(self.base, t), (0.5, *_REMAINDER[t.dtype][2])
-        remainders, series = polynomials(each, t).unbind()
-        logarithm = torch.log1p(x / base)
-        value = torch.addcmul(self._lead(x, logarithm, self.base, large), logarithm, half)
-        value = torch.addcmul(value, remainders, x * t, value=-1)
-        slope = torch.addcmul(one - large, series, t).mul_(x)
-        return value, torch.addcmul(slope, large, minus_base).mul_(t)
+        _, _, second, _ = _REMAINDER[dtype]
+        each = _remainders_in(self.base, dtype), (-0.5, *(-c for c in second))
+        remainders, minus_series = polynomials(each, t).unbind()
+        minus_value = torch.addcmul(minus_kept * x, torch.log1p(x / base), more)
+        minus_value = torch.addcmul(minus_value, remainders, x * t)
+        minus_slope = torch.addcmul(minus_kept, minus_series, t).mul_(x)
+        minus_slope = torch.addcmul(minus_slope, large, base).mul_(t)
+        return minus_value.to(dtype), minus_slope.to(dtype)
 
     def _lead(self, gain: Tensor, logarithm: Tensor, base: float, large: Tensor) -> Tensor:
         # y - log(1 + y) = y z - 2 z³ (1/3 + z²/5 + z⁴/7 + ⋯), z = y / (2 + y), at most 1/3 unless large.
@@ -455,7 +476,7 @@ _remainders_in = cache(_remainders_of)
 def _unit_excess(evidence: Tensor, large: Tensor | None) -> Tensor:
     """For a prior and a base of 1; whole, unless large is None."""
     # Every term is proportional to the evidence, so that a thousand classes without any add up to nothing.
-    half, one = numbers((0.5, 1), evidence)
+    minus_half, half, one = numbers((-0.5, 0.5, 1), evidence)
     if isinstance(one, Tensor):
         t = torch.add(one, evidence, alpha=0.8, out=temporary(evidence)).reciprocal_()
     else:
@@ -468,7 +489,8 @@ def _unit_excess(evidence: Tensor, large: Tensor | None) -> Tensor:
     # (e - s) / 2 is 0.4 e s.
     little = torch.mul(evidence, one - large, out=temporary(evidence))
     s = t.mul_(evidence)
-    value = value.mul_(s).add_(little, alpha=0.4).sub_(half * large).mul_(s)
+    constant = torch.add(minus_half * large, little, alpha=0.4, out=temporary(evidence))
+    value = torch.addcmul(constant, value, s, out=value if can_look(value) else None).mul_(s)
     return value.add_(torch.log1p(evidence, out=temporary(evidence)).sub_(little), alpha=-0.5)
 
 

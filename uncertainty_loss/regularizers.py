@@ -89,8 +89,8 @@ class WrongEvidenceKL(Formula):
             return super().with_slopes(classes, own, rest, *sums)
         (parts,) = sums
         zero, one = constants((0, 1), rest.dtype)
-        value, slope = total.value_and_slope(rest, self._each.large(rest, classes))
-        return parts - value, (zero, slope.neg_(), one)
+        minus_value, minus_slope = total.minus_value_and_slope(rest)
+        return parts + minus_value, (zero, minus_slope, one)
 
     @property
     def _each(self) -> Excess:
@@ -217,37 +217,35 @@ class Information(Term):
     count: ClassVar[int] = 2
 
     def rows(self, classes: int, rest: Tensor, least: Tensor) -> tuple[Tensor, ...]:
-        # The evidence, -1 / w and -w: their sign is the one with which torch's threshold cuts off what is large.
-        scale = number(-classes - SHIFT, least) - least
-        return least, scale, scale.reciprocal()
+        # The evidence and w.
+        return least, (least + number(classes + SHIFT, least)).reciprocal()
 
     def values(self, x: Tensor, *rows: Tensor) -> tuple[Tensor, ...]:
         # The constant b is what all have but the second in the row: b - a is what the first has more than a, and all
         # that have less than the second.
-        *_, w = rows
+        _, w = rows
         most = first_largest(x)
         others = put(x, most, 0.0)
         others = put(others, first_largest(others), 0.0).sum(1, keepdim=True)
         gap = x.gather(1, most) - x + (others + (x.shape[1] - 1))
-        return _from_gap(x, gap * -w) / 2, x * x
+        return _from_gap(x, gap * w) / 2, x * x
 
     def sums(self, x: Tensor, *rows: Tensor) -> list[Tensor]:
         # At most one class has most of the evidence. It is taken out, which leaves the sum of the others precise, and
         # treated by itself; for them the difference may be taken as it stands.
-        total, scale, w = rows
-        shift, minus_others, half = numbers((1 + SHIFT, 1 - x.shape[1], 0.5), x)
-        share = torch.threshold_(torch.mul(x, w, out=temporary(x)), -_MOST, 0.0)
-        rest = share.sum(1, keepdim=True).mul_(scale)
-        most = torch.threshold_((rest - total).mul_(w), _MOST / 2, 0.0).mul_(scale).neg_()
-        t = torch.add(x, shift, out=temporary(x)).reciprocal_()
-        value = trigamma_of_inverse(t)
-        # In the place of t, which is in the processor's cache and has served.
-        square = torch.mul(share, share, out=t if can_look(t) else None)
-        square_scale = scale * scale
-        parts = value.mul_(square).sum(1, keepdim=True).mul_(square_scale)
-        squares = square.sum(1, keepdim=True).mul_(square_scale)
+        total, w = rows
+        share, shift, classes, half = numbers((_MOST, 1 + SHIFT, x.shape[1] - 1, 0.5), x)
+        few = _up_to(x, share / w)
+        rest = few.sum(1, keepdim=True)
+        # Its own digits but for rounding of the sums, for which it does not matter: what is left has more.
+        most = (total - rest).relu_()
+        value = trigamma_of_inverse(torch.add(x, shift, out=temporary(x)).reciprocal_())
+        squares = few.mul_(few)
+        parts = value.mul_(squares).sum(1, keepdim=True)
+        squares = squares.sum(1, keepdim=True)
         # Their ψ′(a) is at least nearly twice as large as w.
-        parts = torch.addcmul(parts, squares, w).add_(_from_gap(most, (minus_others - rest).mul_(w))).mul_(half)
+        parts = torch.addcmul(parts, squares, w, value=-1)
+        parts = parts.add_(_from_gap(most, (rest + classes).mul_(w))).mul_(half)
         return [parts, torch.addcmul(squares, most, most)]
 
     def add_slopes(
@@ -255,13 +253,21 @@ class Information(Term):
     ) -> Tensor:
         # Other slopes of the row are of order 1, unless there are two classes: nothing small is left that matters.
         grad, grad_square = grads
-        *_, w = rows
-        constant = torch.addcmul(grad_square + grad_square, w, grad)
+        _, w = rows
+        constant = torch.addcmul(grad_square + grad_square, w, grad, value=-1)
         return torch.addcmul(total, information_slope(x, grad, constant), x, out=out)
 
 
 # Of the evidence of a row there is room for more than half only once.
 _MOST = 0.51
+
+
+def _up_to(x: Tensor, limit: Tensor) -> Tensor:
+    """x where it is not above the limit, one a row; else 0."""
+    if not can_look(x):
+        return torch.where(x <= limit, x, 0.0)
+    place = temporary(x)
+    return torch.le(x, limit, out=torch.empty_like(x) if place is None else place).mul_(x)
 
 
 def _from_gap(e: Tensor, gap: Tensor) -> Tensor:
