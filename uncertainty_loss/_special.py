@@ -358,7 +358,7 @@ class Excess(Term):
     def value(self, x: Tensor, *rows: Tensor) -> Tensor:
         (large,) = rows
         # Where all rows are large there is nothing more to do for a whole one.
-        look = x.numel() > FEW_CLASSES * large.numel() and can_look(large)
+        look = can_look(large) and x.numel() > FEW_CLASSES * large.numel()
         whole = self.whole and not (look and large.sum().item() == large.numel())
         if self.prior == self.base == 1:
             return _unit_excess(x, large if whole else None)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from uncertainty_loss._blocks import temporary
 from uncertainty_loss._checks import can_look
+from uncertainty_loss._compile import in_graph
 from uncertainty_loss._evaluate import evaluate
 from uncertainty_loss._formula import Formula
 from uncertainty_loss._polynomial import constants, number, numbers
@@ -30,6 +31,7 @@ from uncertainty_loss._special import (
 from uncertainty_loss._terms import Term, first_largest, put
 
 
+@in_graph
 def uniform_dirichlet_kl(
     evidence: Tensor,
     target: Tensor,
@@ -121,6 +123,7 @@ class EvidenceKL(Formula):
         return parts + each(own, large) - total(rest + own, large)
 
 
+@in_graph
 def dirichlet_fisher_regularizer(
     evidence: Tensor,
     target: Tensor,

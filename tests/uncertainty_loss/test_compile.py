@@ -26,10 +26,14 @@ def gradient(loss, evidence, *arguments):
     return value.detach(), leaf.grad
 
 
-def compiled(name):
+def compiled(name, dynamic=None):
     counter = CompileCounterWithBackend("aot_eager")
     loss = ul.get_loss(name).function
-    return torch.compile(lambda e, t, reg: loss(e, t, reg), backend=counter, fullgraph=True), loss, counter
+    return (
+        torch.compile(lambda e, t, reg: loss(e, t, reg), backend=counter, fullgraph=True, dynamic=dynamic),
+        loss,
+        counter,
+    )
 
 
 @pytest.mark.parametrize("name", ul.loss_names())
@@ -52,6 +56,51 @@ def test_numbers_become_inputs_at_their_first_change(name):
     for reg_factor in (0.1, 0.2, 0.35, 0.5, 0.9):
         torch.testing.assert_close(graph(evidence, target, reg_factor), loss(evidence, target, reg_factor))
     assert counter.frame_count <= 2
+
+
+@pytest.mark.parametrize("name", ul.loss_names())
+def test_a_loss_is_one_operation_of_the_graph(name):
+    graphs = []
+
+    def backend(graph, inputs):
+        graphs.append(graph)
+        return graph
+
+    loss = ul.get_loss(name).function
+    torch.compile(lambda e, t: loss(e.exp(), t, 0.1), backend=backend, fullgraph=True)(
+        torch.rand(6, 5), torch.randint(5, (6,))
+    )
+    calls = [node.target for graph in graphs for node in graph.graph.nodes if node.op.startswith("call")]
+    assert len(calls) == 2
+
+
+@pytest.mark.parametrize("name", ul.loss_names())
+def test_any_size(name):
+    graph, loss, _ = compiled(name, dynamic=True)
+    for rows, classes in ((16, 5), (24, 7), (9, 12)):
+        evidence, target = 5 * torch.rand(rows, classes), torch.randint(classes, (rows,))
+        for got, expected in zip(
+            gradient(graph, evidence, target, 0.1), gradient(loss, evidence, target, 0.1), strict=True
+        ):
+            torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ul.loss_names())
+def test_transforms_in_a_graph(name):
+    loss = ul.get_loss(name).function
+
+    def each(evidence, target):
+        return torch.func.vmap(torch.func.grad(lambda e, t: loss(e, t, 0.1)))(evidence, target)
+
+    evidence, target = 5 * torch.rand(6, 5), torch.randint(5, (6,))
+    compiled = torch.compile(each, backend="aot_eager", fullgraph=True)
+    torch.testing.assert_close(compiled(evidence, target), each(evidence, target), rtol=1e-5, atol=1e-6)
+
+
+def test_errors_say_what_was_expected():
+    loss = torch.compile(ul.maxnorm_loss, backend="aot_eager")
+    with pytest.raises(RuntimeError, match=r"target must be class indices \(6,\)"):
+        loss(torch.rand(6, 5), torch.randint(5, (7,)))
 
 
 @pytest.mark.parametrize("options", [{"label_smoothing": 0.1}, {"weight": torch.rand(5)}, {"ignore_index": 2}])

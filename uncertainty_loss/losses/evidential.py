@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from uncertainty_loss._compile import in_graph
 from uncertainty_loss._evaluate import evaluate
 from uncertainty_loss._formula import Formula
 from uncertainty_loss._polynomial import constants
@@ -20,6 +21,7 @@ from uncertainty_loss.losses._module import LossModule
 from uncertainty_loss.regularizers import WrongEvidenceKL
 
 
+@in_graph
 def evidential_loss(
     evidence: Tensor,
     target: Tensor,
@@ -64,6 +66,7 @@ def evidential_loss(
     return evaluate(ExpectedSquaredError(), evidence, target, *options, reg_factor, WrongEvidenceKL())
 
 
+@in_graph
 def evidential_log_loss(
     evidence: Tensor,
     target: Tensor,
@@ -105,6 +108,7 @@ def evidential_log_loss(
     return evaluate(ExpectedProbabilityNLL(), evidence, target, *options, reg_factor, WrongEvidenceKL())
 
 
+@in_graph
 def evidential_digamma_loss(
     evidence: Tensor,
     target: Tensor,
@@ -145,6 +149,7 @@ def evidential_digamma_loss(
     return evaluate(ExpectedCrossEntropy(), evidence, target, *options, reg_factor, WrongEvidenceKL())
 
 
+@in_graph
 def dirichlet_mse_loss(
     evidence: Tensor,
     target: Tensor,

@@ -12,6 +12,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from uncertainty_loss._compile import in_graph
 from uncertainty_loss._evaluate import evaluate
 from uncertainty_loss._formula import Formula
 from uncertainty_loss._special import binet, tetragamma, trigamma
@@ -20,6 +21,7 @@ from uncertainty_loss.losses._module import LossModule
 from uncertainty_loss.regularizers import WrongEvidenceKL
 
 
+@in_graph
 def information_loss(
     evidence: Tensor,
     target: Tensor,

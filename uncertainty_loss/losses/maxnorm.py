@@ -17,6 +17,7 @@ from torch import Tensor
 
 from uncertainty_loss._blocks import temporary
 from uncertainty_loss._checks import can_look
+from uncertainty_loss._compile import in_graph
 from uncertainty_loss._evaluate import evaluate
 from uncertainty_loss._formula import Formula
 from uncertainty_loss._polynomial import constants, number, numbers, polynomial, root, row_polynomial, whole_power
@@ -26,6 +27,7 @@ from uncertainty_loss.losses._module import LossModule
 from uncertainty_loss.regularizers import InformationTerm
 
 
+@in_graph
 def maxnorm_loss(
     evidence: Tensor,
     target: Tensor,
@@ -71,6 +73,7 @@ def maxnorm_loss(
     return evaluate(error_norm(p_norm), evidence, target, *options, reg_factor, InformationTerm(full_strength))
 
 
+@in_graph
 def dirichlet_pnorm_loss(
     evidence: Tensor,
     target: Tensor,

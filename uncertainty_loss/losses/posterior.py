@@ -12,12 +12,14 @@ import torch
 from torch import Tensor
 
 from uncertainty_loss._checks import checked_evidence
+from uncertainty_loss._compile import in_graph
 from uncertainty_loss._evaluate import evaluate
 from uncertainty_loss.losses._module import LossModule
 from uncertainty_loss.losses.evidential import ExpectedCrossEntropy
 from uncertainty_loss.regularizers import EvidenceKL
 
 
+@in_graph
 def uce_loss(
     evidence: Tensor,
     target: Tensor,
@@ -66,6 +68,7 @@ class NegativeEntropy(EvidenceKL):
         return super().__call__(classes, own, rest, *sums) + math.lgamma(classes)
 
 
+@in_graph
 def belief_matching_loss(
     evidence: Tensor,
     target: Tensor,

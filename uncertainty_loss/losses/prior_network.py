@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from uncertainty_loss._checks import checked_factor, class_dimension
+from uncertainty_loss._compile import in_graph
 from uncertainty_loss._evaluate import evaluate
 from uncertainty_loss._formula import Formula
 from uncertainty_loss._special import Excess
@@ -21,6 +22,7 @@ from uncertainty_loss.losses._module import LossModule
 from uncertainty_loss.regularizers import EvidenceKL
 
 
+@in_graph
 def prior_network_loss(
     evidence: Tensor,
     target: Tensor,

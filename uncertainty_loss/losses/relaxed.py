@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from uncertainty_loss._compile import in_graph
 from uncertainty_loss._evaluate import evaluate
 from uncertainty_loss._formula import Formula
 from uncertainty_loss._terms import Square, Term
@@ -17,6 +18,7 @@ from uncertainty_loss.losses._module import LossModule
 from uncertainty_loss.regularizers import WrongEvidenceKL
 
 
+@in_graph
 def relaxed_loss(
     evidence: Tensor,
     target: Tensor,

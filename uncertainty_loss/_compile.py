@@ -1,0 +1,42 @@
+"""How compilers see a loss: as one operation of the graph, into which torch.compile looks only to generate code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
+
+import torch
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+_operations: list[Callable[..., Any]] = []
+
+
+def in_graph(function: Callable[_P, _T]) -> Callable[_P, _T]:
+    """The function, which Dynamo writes into its graph as it stands.
+
+    Otherwise it would go through all of the Python behind it, with a check for each name there at every later call
+    (370 of them, 30 µs), and make inputs of all constants where sizes are dynamic. Needs tensors, numbers, strings and
+    None as arguments.
+    """
+    _operations.append(function)
+
+    @wraps(function)
+    def call(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+        if torch.compiler.is_compiling():
+            _allow_in_graph()
+        return function(*args, **kwargs)
+
+    return call
+
+
+def _allow_in_graph() -> None:
+    for function in _operations:
+        torch.compiler.allow_in_graph(function)  # type: ignore[no-untyped-call]
+
+
+# As torch.compiler.assume_constant_result does, which would import Dynamo, and so double the time that importing torch
+# takes. Dynamo calls the function when it gets there, rather than to look into it.
+_allow_in_graph._dynamo_marked_constant = True  # type: ignore[attr-defined]
