@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from uncertainty_loss._blocks import FEW_CLASSES, temporary
-from uncertainty_loss._checks import can_look
+from uncertainty_loss._checks import can_look, wide_dtype
 from uncertainty_loss._polynomial import constants, number, numbers, polynomial, polynomials
 from uncertainty_loss._terms import Term, apply, elementwise, with_signature
 
@@ -386,7 +386,10 @@ class Excess(Term):
     def slope(self, x: Tensor, *rows: Tensor) -> Tensor:
         # The slope is (a - b) ψ′(a), less 1 where large.
         (large,) = rows
-        base = self.base
+        base, dtype = self.base, x.dtype
+        if self.prior < 1:
+            # Near some small evidence both are 1, and what they leave may be all that others' slopes are beside.
+            x, large = (tensor.to(wide_dtype(tensor)) for tensor in (x, large))
         gain = x if self.prior == base else x + (self.prior - base)
         prior, step = self.prior, None
         if prior < 1:
@@ -397,7 +400,7 @@ class Excess(Term):
         kept = number(1, x) - large
         slope = trigamma_rest(x + prior) / t + kept if torch.is_grad_enabled() else trigamma_excess(t, kept)
         slope = slope.mul_(gain).sub_(number(base + SHIFT, x) * large).mul_(t)
-        return slope if step is None else slope.add_(step)
+        return slope if step is None else slope.add_(step).to(dtype)
 
     def add_slopes(
         self, total: Tensor, grads: Sequence[Tensor], x: Tensor, *rows: Tensor, out: Tensor | None = None

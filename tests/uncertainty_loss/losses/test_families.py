@@ -1,5 +1,7 @@
 """What holds for single families beyond the checklist of `test_registry`."""
 
+from functools import partial
+
 import oracle
 import pytest
 import torch
@@ -50,6 +52,15 @@ def test_information_of_one_class():
     with pytest.raises(ValueError, match="the Fisher information of one class is zero"):
         ul.information_loss(torch.rand(2, 1), torch.tensor([0, 0]))
     assert ul.information_loss(torch.rand(2, 1), torch.tensor([0, 0]), information_weight=0) == 0
+
+
+@pytest.mark.parametrize(("prior", "crossing"), [(0.1, 0.012416), (0.3, 0.208638)])
+def test_a_class_whose_gradient_vanishes_beside_others_with_a_million_times_its_evidence(prior, crossing):
+    evidence = torch.tensor([[2e5, crossing, 1e5, 1.5e5, 1.2e5], [0.0, crossing, 1e5, 1.5e5, 1.2e5]])
+    function = partial(ul.relaxed_loss, prior=prior, reg_factor=0.1, reduction="none")
+    exact = partial(oracle.relaxed, reg=0.1, prior=prior)
+    worst = oracle.errors(function, exact, evidence, torch.zeros(2, dtype=torch.long))
+    assert worst[torch.float32][1] < 1e-5
 
 
 def test_relaxed_prior():
