@@ -11,7 +11,7 @@ import torch
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
-_operations: list[Callable[..., Any]] = []
+_operations: dict[str, Callable[..., Any]] = {}
 
 
 def in_graph(function: Callable[_P, _T]) -> Callable[_P, _T]:
@@ -21,22 +21,26 @@ def in_graph(function: Callable[_P, _T]) -> Callable[_P, _T]:
     (370 of them, 30 µs), and make inputs of all constants where sizes are dynamic. Needs tensors, numbers, strings and
     None as arguments.
     """
-    _operations.append(function)
+    name = function.__name__
+    _operations[name] = function
 
     @wraps(function)
     def call(*args: _P.args, **kwargs: _P.kwargs) -> _T:
         if torch.compiler.is_compiling():
             _allow_in_graph()
+            # What is a variable here Dynamo has looked at before, in some versions of torch.
+            result: _T = _operations[name](*args, **kwargs)
+            return result
         return function(*args, **kwargs)
 
     return call
 
 
 def _allow_in_graph() -> None:
-    for function in _operations:
+    for function in _operations.values():
         torch.compiler.allow_in_graph(function)  # type: ignore[no-untyped-call]
 
 
-# As torch.compiler.assume_constant_result does, which would import Dynamo, and so double the time that importing torch
-# takes. Dynamo calls the function when it gets there, rather than to look into it.
+# As torch.compiler.assume_constant_result does, but without importing Dynamo, which takes nearly as long as torch. It
+# then calls the function when it gets there, rather than to look into it.
 _allow_in_graph._dynamo_marked_constant = True  # type: ignore[attr-defined]

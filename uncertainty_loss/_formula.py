@@ -22,11 +22,7 @@ from uncertainty_loss._terms import Term, first_largest, pull_back, put, sums, s
 
 
 class Formula:
-    """A loss of a row for a candidate.
-
-    Those with fields are dataclasses without equality: a hash of their fields is what compilers up to torch 2.9 ask for
-    before there are any.
-    """
+    """A loss of a row for a candidate."""
 
     def terms(self, classes: int) -> tuple[Term, ...]:
         """What it takes the sums of."""
@@ -73,7 +69,7 @@ def _itself(x: Tensor) -> Tensor:
     return x
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Regularized(Formula):
     """formula + factor · regularizer; the sums of both are taken in one go."""
 

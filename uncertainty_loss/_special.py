@@ -304,7 +304,7 @@ class _ReciprocalFall(torch.autograd.Function):
         return (grad * by_a).sum_to_size(a.shape), (grad / end / end).sum_to_size(gap.shape)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Excess(Term):
     """A class's part in a KL divergence: D - (a - b), D = log Γ(b) - log Γ(a) + (a - b) ψ(a).
 

@@ -71,7 +71,7 @@ def uniform_dirichlet_kl(
     return evaluate(WrongEvidenceKL(), evidence, target, reduction, weight, ignore_index, label_smoothing)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class WrongEvidenceKL(Formula):
     """KL(Dir(ẽ + prior) ‖ Dir(prior)), ẽ the evidence without the candidate's."""
 
@@ -102,7 +102,7 @@ class WrongEvidenceKL(Formula):
         return TotalExcess(classes * self.prior, classes * self.prior, whole=True)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class EvidenceKL(Formula):
     """KL(Dir(e + prior) ‖ Dir(1)), with all evidence."""
 
@@ -171,7 +171,7 @@ dirichlet_fisher_regulizer = dirichlet_fisher_regularizer
 """The name's spelling up to 0.1.2."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class InformationTerm(Formula):
     """½ Σ_{j≠c} e_j² (ψ′(a_j) - ψ′(b)), a = e + 1, b = S̃, or b = S with full_strength."""
 

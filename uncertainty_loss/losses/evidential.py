@@ -214,7 +214,7 @@ class ExpectedProbabilityNLL(Formula):
         return torch.log1p((rest + (classes - 1)) / (own + 1))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class ExpectedCrossEntropy(Formula):
     """ψ(S) - ψ(α_c), α = e + prior."""
 

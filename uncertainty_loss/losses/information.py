@@ -67,7 +67,7 @@ def information_loss(
     return evaluate(formula, evidence, target, *options, reg_factor, WrongEvidenceKL())
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class WeightedSquaredError(Formula):
     """ψ′(α_c) E[(1 - p_c)²] + Σ_{j≠c} ψ′(α_j) E[p_j²] - λ log|F|; the error in terms that are all positive.
 

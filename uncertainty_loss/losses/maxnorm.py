@@ -119,7 +119,7 @@ _LARGEST_PRODUCT = 20
 _LARGEST_RISING = 1e22
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class WholeErrorNorm(Formula):
     """(r / S) ((N(r) + Σ_{j≠c} ⟨α_j⟩ / r^p) / N(S))^(1/p), N(x) = ⟨x⟩ / x^p = Π_{i<p} (1 + i / x).
 
@@ -173,7 +173,7 @@ class WholeErrorNorm(Formula):
         return (classes - 1.0) * math.factorial(self.p)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class ModerateErrorNorm(WholeErrorNorm):
     """The same as it stands, for two classes or more whose sums fit: ((⟨r⟩ + Σ_{j≠c} ⟨α_j⟩) / ⟨S⟩)^(1/p), p ≥ 2."""
 
@@ -238,7 +238,7 @@ def _whole_excess(x: Tensor, p: int) -> Tensor:
     return product
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class WholeExcess(Term):
     """⟨1/t⟩ t^p: no term to sum, but with a slope in closed form all the same."""
 
@@ -251,7 +251,7 @@ class WholeExcess(Term):
         return polynomial((*_derivative(_EXCESS[self.p]), 0.0), x)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Rising(Term):
     """⟨e + 1⟩ - p!: a polynomial in e without negative parts."""
 
@@ -265,7 +265,7 @@ class Rising(Term):
         return polynomial(_RISING_SLOPE[self.p], x)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class ScaledRising(Term):
     """(⟨e + 1⟩ - p!) · unit^p, for a unit that keeps it small: a polynomial in z = e · unit."""
 
@@ -353,7 +353,7 @@ _EXCESS = {1: (1.0, 0.0)} | {p: _RISING[p - 1][::-1] for p in range(2, _LARGEST_
 _EXCESS_SLOPE = {p: tuple((k / p - 1) * c for k, c in enumerate(_EXCESS[p])) for p in _EXCESS}
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class RealErrorNorm(Formula):
     """(1 + Σ_{j≠c} ⟨α_j⟩ / ⟨r⟩)^(1/p) (⟨r⟩ / ⟨S⟩)^(1/p), by logarithms."""
 
@@ -373,7 +373,7 @@ class RealErrorNorm(Formula):
         return torch.exp((torch.log1p(parts) + _log_rising_ratio(r, own + 1, self.p)) / self.p)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class RealRising(Term):
     """⟨e + 1⟩ / ⟨scale⟩, by Stirling's formula with its large parts cancelled."""
 

@@ -86,7 +86,7 @@ def prior_network_loss(
     return loss + checked_factor(reg_factor) * evaluate(EvidenceKL(), ood_evidence, anything, of_batch, None, -100, 0.0)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class ReverseKL(Formula):
     """KL(Dir(e + 1) ‖ Dir(1 + β y)) for the candidate y."""
 

@@ -65,7 +65,7 @@ def relaxed_loss(
     return evaluate(SquaredErrorOfMean(prior), evidence, target, *options, reg_factor, WrongEvidenceKL(prior))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class SquaredErrorOfMean(Formula):
     """(1 - p_c)² + Σ_{j≠c} p_j²."""
 
