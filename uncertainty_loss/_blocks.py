@@ -25,7 +25,7 @@ _BLOCK = 1 << 19
 _SMALLEST = 1 << 14
 
 # Up to here a number of the row meets the classes faster one class after the other, see `temporary`.
-FEW_CLASSES = 16
+_FEW_CLASSES = 16
 
 # Batches differ in size; each size has a view of its own.
 _MOST_VIEWS = 256
@@ -154,7 +154,7 @@ def _view(slot: tuple[int, torch.dtype], like: Tensor, by_class: bool) -> Tensor
             _memory.slots[slot] = room = torch.empty(like.numel(), dtype=slot[1], device="cpu")
         if len(_memory.views) >= _MOST_VIEWS:
             _memory.views.clear()
-        if by_class and like.ndim == 2 and like.shape[1] <= FEW_CLASSES:
+        if by_class and like.ndim == 2 and like.shape[1] <= _FEW_CLASSES:
             return room.as_strided(like.shape, (1, like.shape[0]))
         # Strides as torch itself would choose them.
         return room.as_strided(like.shape, torch.empty_like(like, device="meta").stride())

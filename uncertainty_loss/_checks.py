@@ -77,7 +77,7 @@ def evidence_and_bound(evidence: Tensor) -> tuple[Tensor, float]:
         largest = _number(high, evidence.dtype)
         if largest <= _LARGEST:
             return evidence, largest
-    elif _enabled and evidence.is_cuda and not torch.compiler.is_compiling():
+    elif _enabled and evidence.is_cuda and not compiling(evidence):
         torch._assert_async(~(evidence.detach() < 0).any(), _NEGATIVE)
     return _bounded(evidence), _LARGEST
 
@@ -150,6 +150,12 @@ def can_look(*tensors: Tensor) -> bool:
 
 
 _PLAIN = (Tensor, torch.nn.Parameter)
+
+
+def compiling(x: Tensor) -> bool:
+    """Whether what is done with the tensor goes into a compiled graph, or may."""
+    # Up to torch 2.13 the flag is down where a loss is traced, by tensors that are stand-ins.
+    return torch.compiler.is_compiling() or type(x) not in _PLAIN
 
 
 def check_target(evidence: Tensor, target: Tensor, weight: Tensor | None, label_smoothing: float) -> bool:

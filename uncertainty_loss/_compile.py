@@ -28,7 +28,7 @@ def in_graph(function: Callable[_P, _T]) -> Callable[_P, _T]:
     def call(*args: _P.args, **kwargs: _P.kwargs) -> _T:
         if torch.compiler.is_compiling():
             _allow_in_graph()
-            # What is a variable here Dynamo has looked at before, in some versions of torch.
+            # By name: Dynamo of torch 2.6 looks at what a closure holds before the line above has run.
             result: _T = _operations[name](*args, **kwargs)
             return result
         return function(*args, **kwargs)
@@ -37,10 +37,12 @@ def in_graph(function: Callable[_P, _T]) -> Callable[_P, _T]:
 
 
 def _allow_in_graph() -> None:
+    """Registers all at the first trace: to register imports Dynamo."""
     for function in _operations.values():
         torch.compiler.allow_in_graph(function)  # type: ignore[no-untyped-call]
 
 
 # As torch.compiler.assume_constant_result does, but without importing Dynamo, which takes nearly as long as torch. It
-# then calls the function when it gets there, rather than to look into it.
+# then calls the function when it gets there, rather than to look into it. The attribute is torch's own business; that
+# it still works, tests of the graph's operations see.
 _allow_in_graph._dynamo_marked_constant = True  # type: ignore[attr-defined]

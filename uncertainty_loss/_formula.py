@@ -120,14 +120,14 @@ class Regularized(Formula):
 def row_losses(
     formula: Formula, evidence: Tensor, index: Tensor, bound: float = math.inf, mean: bool = False
 ) -> Tensor:
-    """The formula for the candidates at index, (N, ...).
+    """The formula for the candidates at index, (N, ...), or their mean.
 
     Args:
         formula: Of a row and a candidate.
         evidence: (N, C, ...).
         index: (N, 1, ...).
         bound: No evidence is above it.
-        mean: The mean of all rows instead, in a step less.
+        mean: Whether to return the mean of all rows, which saves a step.
     """
     if evidence.requires_grad and torch.is_grad_enabled() and can_look(evidence, index) and not formula.learned:
         losses: Tensor = _RowLosses.apply(formula, evidence, index, bound, mean)

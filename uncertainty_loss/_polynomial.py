@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from uncertainty_loss._blocks import temporary
-from uncertainty_loss._checks import can_look
+from uncertainty_loss._checks import can_look, compiling
 
 
 def polynomial(coefficients: tuple[float, ...], t: Tensor, constant: Tensor | None = None) -> Tensor:
@@ -119,6 +119,6 @@ def worked_out(*rows: Tensor) -> Sequence[Tensor]:
 
     Those of one number a row, (N, 1, ...), in one tensor where a compiler would make them for every element anew.
     """
-    if not torch.compiler.is_compiling() or rows[0].shape[1] > 1:
+    if not compiling(rows[0]) or rows[0].shape[1] > 1:
         return rows
     return torch.cat(rows, 1).chunk(len(rows), 1)

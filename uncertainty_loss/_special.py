@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from uncertainty_loss._blocks import FEW_CLASSES, temporary
+from uncertainty_loss._blocks import temporary
 from uncertainty_loss._checks import can_look, wide_dtype
 from uncertainty_loss._polynomial import constants, number, numbers, polynomial, polynomials
 from uncertainty_loss._terms import Term, apply, elementwise, with_signature
@@ -181,7 +181,7 @@ def trigamma_of_inverse(t: Tensor) -> Tensor:
     return polynomial(_WHOLE_TRIGAMMA[t.dtype], t).mul_(t)
 
 
-# Of ψ′(a) / t; made in advance: compilers warn of functions that cache.
+# Of ψ′(a) / t.
 _WHOLE_TRIGAMMA = {dtype: (1.0, *coefficients) for dtype, coefficients in _TRIGAMMA.items()}
 
 
@@ -304,6 +304,10 @@ class _ReciprocalFall(torch.autograd.Function):
         return (grad * by_a).sum_to_size(a.shape), (grad / end / end).sum_to_size(gap.shape)
 
 
+# To look at all rows takes as long as what it may save of this many classes.
+_CLASSES_WORTH_A_LOOK = 16
+
+
 @dataclass(frozen=True)
 class Excess(Term):
     """A class's part in a KL divergence: D - (a - b), D = log Γ(b) - log Γ(a) + (a - b) ψ(a).
@@ -358,7 +362,7 @@ class Excess(Term):
     def value(self, x: Tensor, *rows: Tensor) -> Tensor:
         (large,) = rows
         # Where all rows are large there is nothing more to do for a whole one.
-        look = can_look(large) and x.numel() > FEW_CLASSES * large.numel()
+        look = can_look(large) and x.numel() > _CLASSES_WORTH_A_LOOK * large.numel()
         whole = self.whole and not (look and large.sum().item() == large.numel())
         if self.prior == self.base == 1:
             return _unit_excess(x, large if whole else None)
@@ -387,8 +391,8 @@ class Excess(Term):
         # The slope is (a - b) ψ′(a), less 1 where large.
         (large,) = rows
         base, dtype = self.base, x.dtype
-        if self.prior < 1:
-            # Near some small evidence both are 1, and what they leave may be all that others' slopes are beside.
+        if self.prior == base < 0.5:
+            # Then (a - b) ψ′(a) is 1 at some small evidence: what is left there may be all that others' slopes are.
             x, large = (tensor.to(wide_dtype(tensor)) for tensor in (x, large))
         gain = x if self.prior == base else x + (self.prior - base)
         prior, step = self.prior, None
@@ -423,12 +427,13 @@ class TotalExcess(Excess):
 
     def minus_value_and_slope(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Both in the steps that they have in common, in double; for a prior that is the base, at least 1."""
-        dtype, x = x.dtype, x.double()
+        # Decided in the dtype in which the classes' terms decide it.
+        dtype, large = x.dtype, self.large(x, 1).double()
+        x = x.double()
         base, more, one = constants((self.base, self.base - 0.5, 1), x.dtype)
-        large = self.large(x, 1)
         minus_kept = large - one
         t = (x + base).reciprocal_()
-        # ψ′(a) = t + t² (½ + t R_2(t)), t = 1 / a; the rest is as in `value` and `slope`.
+        # ψ′(a) = t + t² (½ + t R_2(t)): t = 1 / a serves the value, too, where Y would want another.
         _, _, second, _ = _REMAINDER[dtype]
         each = _remainders_in(self.base, dtype), (-0.5, *(-c for c in second))
         remainders, minus_series = polynomials(each, t).unbind()
@@ -456,6 +461,7 @@ _TWICE_ATANH = {
 
 def _remainders(base: float, t: Tensor) -> tuple[float, ...]:
     """W in gain t W(t) = gain / (2 a) - gain μ′(a) + μ(a) - μ(b), t = 1 / a."""
+    # A number of classes that a compiler leaves open is no key of a cache.
     return _remainders_in(base, t.dtype) if can_look(t) else _remainders_of(base, t.dtype)
 
 

@@ -140,7 +140,7 @@ def split_by_target(
     Args:
         evidence: (C), (N, C) or (N, C, d1, ...), entries ≥ 0.
         target: Class indices, evidence's shape without C, or probabilities of evidence's shape.
-        reduction: Checked here, before anything is computed; `Split.reduce` wants it again.
+        reduction: Checked here, before anything is computed; `Split.loss` wants it again.
         weight: Weight of each class, (C).
         ignore_index: Index of rows that do not count. Has no effect on probabilities.
         label_smoothing: Share of the target spread evenly over the classes, in [0, 1].

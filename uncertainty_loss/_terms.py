@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from uncertainty_loss._blocks import Temporaries, filled_in_blocks, in_blocks, temporary
-from uncertainty_loss._checks import can_look
+from uncertainty_loss._checks import can_look, compiling
 from uncertainty_loss._polynomial import constants, worked_out
 
 _P = ParamSpec("_P")
@@ -254,7 +254,7 @@ def _without(term: Term, x: Tensor, others: Tensor, index: Tensor) -> Tensor:
 
 def put(x: Tensor, index: Tensor, value: Tensor | float, out: Tensor | None = None) -> Tensor:
     """x with a value, or one a row, at index along dimension 1; index and values are (N, 1, ...)."""
-    if torch.compiler.is_compiling():
+    if compiling(x):
         # A comparison fuses with what comes before and after; a scatter would be a kernel of its own.
         # Numbers of the size of x's, for a vector to hold as many.
         classes = torch.arange(x.shape[1], device=x.device, dtype=torch.int32).view(-1, *[1] * (x.ndim - 2))

@@ -240,7 +240,7 @@ class Information(Term):
         share, shift, classes, half = numbers((_MOST, 1 + SHIFT, x.shape[1] - 1, 0.5), x)
         few = _up_to(x, share / w)
         rest = few.sum(1, keepdim=True)
-        # Its own digits but for rounding of the sums, for which it does not matter: what is left has more.
+        # If there is such a class this is it, up to rounding of the two sums; if not, rounding alone, of either sign.
         most = (total - rest).relu_()
         value = trigamma_of_inverse(torch.add(x, shift, out=temporary(x)).reciprocal_())
         squares = few.mul_(few)

@@ -40,7 +40,7 @@ def name(formula):
 @pytest.mark.parametrize("shape", [(), (2, 3)])
 def test_slopes_are_those_of_the_formula(formula, classes, shape):
     if classes == 1 and isinstance(formula, ModerateErrorNorm):
-        return  # which is for more
+        pytest.skip("for two classes or more")
     evidence = (4 * torch.randn(20, classes, *shape, dtype=torch.float64)).exp()
     index = torch.randint(classes, (20, 1, *shape))
     rows = sums(formula.terms(classes), evidence, index)

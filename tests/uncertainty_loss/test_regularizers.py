@@ -8,7 +8,7 @@ import torch
 
 import uncertainty_loss as ul
 from uncertainty_loss._formula import row_losses
-from uncertainty_loss.regularizers import WrongEvidenceKL
+from uncertainty_loss.regularizers import Information, WrongEvidenceKL
 
 
 @pytest.mark.parametrize("classes", [2, 3, 10])
@@ -75,12 +75,29 @@ def test_kl_of_a_thousand_classes_with_a_little_evidence_each(logit, prior):
 
     truth = oracle.wrong_kl(oracle.exact(evidence[0]), 0, prior)
     assert abs(kl(evidence) - truth) < 1e-5 * max(truth, 0.1)
+    assert abs(kl(evidence.requires_grad_()) - truth) < 1e-5 * max(truth, 0.1)
     assert abs(kl(evidence.double()) - truth) < 1e-12 * max(truth, 0.1)
 
 
 def test_a_thousand_classes_without_evidence_diverge_by_nothing():
     evidence = torch.full((2, 1000), 4.5e-5)
     assert ul.uniform_dirichlet_kl(evidence, torch.tensor([0, 5]), "none").abs().max() < 1e-6
+
+
+def test_the_total_of_a_thousand_classes_keeps_its_digits():
+    evidence = torch.full((1, 1000), 1e-3).requires_grad_()
+    value = ul.uniform_dirichlet_kl(evidence, torch.tensor([0])).item()
+    truth = oracle.wrong_kl(oracle.exact(evidence.detach()[0]), 0)
+    assert abs(value - truth) < 5e-5 * truth
+
+
+def test_information_whose_two_sums_differ_by_rounding():
+    evidence = torch.tensor([[2e5, 3e5, 2.5e5, 0.0]])
+    total = evidence.sum(1, keepdim=True)
+    w = 1 / (total + 4.25)
+    exact = Information().sums(evidence, total, w)
+    for rounding in (-1.25, -4.0, 4.0):
+        torch.testing.assert_close(Information().sums(evidence, total + rounding, w), exact, rtol=1e-5, atol=0)
 
 
 def test_information_of_two_classes_is_a_square():

@@ -34,7 +34,12 @@ class LossModule(nn.Module):
     """
 
     function: ClassVar[Callable[..., Tensor]]
+    _known: ClassVar[frozenset[str]]
     weight: Tensor | None
+
+    def __init_subclass__(cls) -> None:
+        # Not when a module is made, which compilers may have to trace.
+        cls._known = frozenset(inspect.signature(cls.function).parameters)
 
     def __init__(
         self,
@@ -48,8 +53,9 @@ class LossModule(nn.Module):
     ) -> None:
         super().__init__()
         check_reduction(reduction)
-        for name in options.keys() - inspect.signature(type(self).function).parameters.keys():
-            raise TypeError(f"{type(self).function.__name__} has no option {name!r}")
+        for name in options:
+            if name not in self._known:
+                raise TypeError(f"{type(self).function.__name__} has no option {name!r}")
         self.reg_factor = reg_factor
         self.register_buffer("weight", weight)
         self.options = {

@@ -105,7 +105,7 @@ def error_norm(p: float) -> Formula:
     """(E[(1 - p_c)^p] + Σ_{j≠c} E[p_j^p])^(1/p).
 
     With the rising factorial ⟨a⟩ = Γ(a + p) / Γ(a) and r = S - α_c that is ((⟨r⟩ + Σ_{j≠c} ⟨α_j⟩) / ⟨S⟩)^(1/p). Its
-    parts do not fit in any float, but no α_j exceeds r, so that ⟨α_j⟩ / r^p and ⟨r⟩ / r^p do.
+    parts may be too large for a float, but no α_j exceeds r, so that ⟨α_j⟩ / r^p and ⟨r⟩ / r^p are not.
     """
     if not 1 <= p < math.inf:
         raise ValueError(f"p_norm must be >= 1 and finite, got {p}")
@@ -115,7 +115,7 @@ def error_norm(p: float) -> Formula:
 # Up to here products of p factors are as precise as logarithms, and fit: 20! is 2.4e18.
 _LARGEST_PRODUCT = 20
 
-# A float32 has room for this, and for what is left of a gradient of 1e-16 that is divided by it.
+# The most that r^p may be. A float32 has room for ⟨r⟩, at most 1e25 then, and for a gradient of 1e-16 divided by it.
 _LARGEST_RISING = 1e22
 
 
@@ -175,7 +175,10 @@ class WholeErrorNorm(Formula):
 
 @dataclass(frozen=True)
 class ModerateErrorNorm(WholeErrorNorm):
-    """The same as it stands, for two classes or more whose sums fit: ((⟨r⟩ + Σ_{j≠c} ⟨α_j⟩) / ⟨S⟩)^(1/p), p ≥ 2."""
+    """The same as it stands, for two classes or more whose sums fit: ((⟨r⟩ + Σ_{j≠c} ⟨α_j⟩) / ⟨S⟩)^(1/p), p ≥ 2.
+
+    Losses use `with_slopes`; the call says what that computes, for tests to compare.
+    """
 
     def terms(self, classes: int) -> tuple[Term, ...]:
         return (Rising(self.p),)
@@ -198,12 +201,13 @@ class ModerateErrorNorm(WholeErrorNorm):
         sum_ = (parts + least).add_(rising_r)
         losses = root(sum_ / rising_total, self.p)
         share = losses / sum_
+        # A product and its sign in one step.
         by_own = torch.addcmul(zero, losses, slope_total, value=-1).div_(rising_total)
         return losses, (by_own, torch.addcmul(by_own, share, slope_r), share * inverse_p)
 
 
 def _rising_and_slope(x: Tensor, p: int) -> tuple[Tensor, Tensor]:
-    """⟨a⟩ and its derivative over p, of x = a + _CENTRE[p], for p ≥ 2."""
+    """⟨a⟩ and a p-th of its derivative, of x = a + _CENTRE[p], for p ≥ 2."""
     if p % 2:
         return polynomial(_RISING_FROM_ZERO[p], x), polynomial(_RISING_FROM_ZERO_SLOPE[p], x)
     # Factors in pairs, (x - i) (x + i) for i = ½, 3/2, …
@@ -322,7 +326,7 @@ def _derivative(coefficients: tuple[float, ...]) -> tuple[float, ...]:
 
 # Of ⟨e + 1⟩ = (e + 1) (e + 2) ⋯ (e + p) as a polynomial in e, constant term first, and of its derivative; for even p
 # also as one in e² + (p + 1) e.
-_RISING = {p: _coefficients(range(1, p + 1)) for p in range(_LARGEST_PRODUCT + 1)}
+_RISING = {p: _coefficients(range(1, p + 1)) for p in range(1, _LARGEST_PRODUCT + 1)}
 _RISING_SLOPE = {p: _derivative(_RISING[p]) for p in _RISING}
 _RISING_IN_PAIRS = {p: _coefficients(i * (p + 1 - i) for i in range(1, p // 2 + 1)) for p in _RISING if p % 2 == 0}
 
@@ -332,17 +336,16 @@ _RISING_WITHOUT_CONSTANT = {
     for p in _RISING
 }
 
-# Of ⟨x⟩ and of its derivative over p, for odd p.
-_RISING_FROM_ZERO = {p: (0.0, *_RISING[p - 1]) for p in _RISING if p % 2}
+# Of ⟨x⟩ and of a p-th of its derivative, for odd p.
+_RISING_FROM_ZERO = {p: (0.0, *_RISING[p - 1]) for p in _RISING if p % 2 and p > 1}
 _RISING_FROM_ZERO_SLOPE = {p: tuple(c / p for c in _derivative(_RISING_FROM_ZERO[p])) for p in _RISING_FROM_ZERO}
 
 # For even p as a polynomial in x² less the mean of ¼, 9/4, …, for x in the middle between the factors. Its two highest
-# coefficients are 1 and 0, and those of its derivative over p / 2: here are the others, the highest first.
+# coefficients are 1 and 0, and so are those of its derivative in that, divided by p / 2: here are the others, the
+# highest first.
 _CENTRE = {p: 0.0 if p % 2 else (p - 1) / 2 for p in _RISING}
-_MEAN = {p: (p * p - 1) / 12 for p in _RISING}
-_CENTRED_RISING = {
-    p: _coefficients(_MEAN[p] - (i + 0.5) ** 2 for i in range(p // 2))[-3::-1] for p in _RISING_IN_PAIRS if p
-}
+_MEAN = {p: (p * p - 1) / 12 for p in _RISING_IN_PAIRS}
+_CENTRED_RISING = {p: _coefficients(_MEAN[p] - (i + 0.5) ** 2 for i in range(p // 2))[-3::-1] for p in _RISING_IN_PAIRS}
 _CENTRED_RISING_SLOPE = {
     p: tuple(c * k / (p // 2) for c, k in zip(_CENTRED_RISING[p][:-1], range(p // 2 - 2, 0, -1), strict=True))
     for p in _CENTRED_RISING

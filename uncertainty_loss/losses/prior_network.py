@@ -7,6 +7,7 @@ Adversarial Robustness", NeurIPS 2019, arXiv 1905.13472.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,7 +23,6 @@ from uncertainty_loss.losses._module import LossModule
 from uncertainty_loss.regularizers import EvidenceKL
 
 
-@in_graph
 def prior_network_loss(
     evidence: Tensor,
     target: Tensor,
@@ -69,8 +69,7 @@ def prior_network_loss(
     """
     if concentration <= 0:
         raise ValueError(f"concentration must be > 0, got {concentration}")
-    options = reduction, weight, ignore_index, label_smoothing
-    loss = evaluate(ReverseKL(concentration), evidence, target, *options)
+    loss = _reverse_kl(evidence, target, concentration, reduction, weight, ignore_index, label_smoothing)
     if ood_evidence is None:
         return loss
     class_dim = 0 if ood_evidence.ndim == 1 else 1
@@ -80,10 +79,20 @@ def prior_network_loss(
             f"ood_evidence must have {classes} classes, as evidence has, in dimension {class_dim}, "
             f"got {tuple(ood_evidence.shape)}"
         )
+    return loss + checked_factor(reg_factor) * _all_evidence_kl(ood_evidence, "sum" if reduction == "sum" else "mean")
+
+
+# Each by itself: for a number that an operation of a graph gets and does not use, torch would compile anew.
+@in_graph
+def _reverse_kl(evidence: Tensor, target: Tensor, concentration: float, *options: Any) -> Tensor:
+    return evaluate(ReverseKL(concentration), evidence, target, *options)
+
+
+@in_graph
+def _all_evidence_kl(evidence: Tensor, reduction: str) -> Tensor:
     # The divergence has no true class: any will do.
-    anything = torch.zeros_like(ood_evidence.select(class_dim, 0), dtype=torch.long)
-    of_batch = "sum" if reduction == "sum" else "mean"
-    return loss + checked_factor(reg_factor) * evaluate(EvidenceKL(), ood_evidence, anything, of_batch, None, -100, 0.0)
+    anything = torch.zeros_like(evidence.select(min(1, evidence.ndim - 1), 0), dtype=torch.long)
+    return evaluate(EvidenceKL(), evidence, anything, reduction, None, -100, 0.0)
 
 
 @dataclass(frozen=True)

@@ -54,6 +54,19 @@ def test_information_of_one_class():
     assert ul.information_loss(torch.rand(2, 1), torch.tensor([0, 0]), information_weight=0) == 0
 
 
+@pytest.mark.parametrize(("prior", "classes"), [(0.1, 11), (0.8, 11), (0.8, 6)])
+def test_evidence_at_a_bound_that_float32_rounds_up(prior, classes):
+    # In float32 it is not large, in double it would be.
+    evidence = torch.zeros(1, classes)
+    evidence[0, 1] = prior * classes
+    assert evidence.double().sum() > prior * classes
+    function = partial(ul.relaxed_loss, prior=prior, reg_factor=1, reduction="none")
+    exact = partial(oracle.relaxed, reg=1, prior=prior)
+    value, gradient = oracle.errors(function, exact, evidence, torch.tensor([0]))[torch.float32]
+    assert value < 1e-5
+    assert gradient < 1e-4
+
+
 @pytest.mark.parametrize(("prior", "crossing"), [(0.1, 0.012416), (0.3, 0.208638)])
 def test_a_class_whose_gradient_vanishes_beside_others_with_a_million_times_its_evidence(prior, crossing):
     evidence = torch.tensor([[2e5, crossing, 1e5, 1.5e5, 1.2e5], [0.0, crossing, 1e5, 1.5e5, 1.2e5]])
