@@ -122,6 +122,11 @@ def wide_dtype(x: Tensor) -> torch.dtype:
     return x.dtype if x.device.type == "mps" else torch.float64
 
 
+def widened(x: Tensor) -> Tensor:
+    """x in `wide_dtype`."""
+    return x.to(wide_dtype(x))
+
+
 class _Looked(threading.local):
     """What a thread knows of the tensors that it computes with.
 

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from uncertainty_loss._blocks import temporary
-from uncertainty_loss._checks import can_look, wide_dtype
+from uncertainty_loss._checks import can_look, widened
 from uncertainty_loss._polynomial import constants, number, numbers, polynomial, polynomials
 from uncertainty_loss._terms import Term, apply, elementwise, with_signature
 
@@ -393,7 +393,7 @@ class Excess(Term):
         base, dtype = self.base, x.dtype
         if self.prior == base < 0.5:
             # Then (a - b) ψ′(a) is 1 at some small evidence: what is left there may be all that others' slopes are.
-            x, large = (tensor.to(wide_dtype(tensor)) for tensor in (x, large))
+            x, large = widened(x), widened(large)
         gain = x if self.prior == base else x + (self.prior - base)
         prior, step = self.prior, None
         if prior < 1:
@@ -433,9 +433,7 @@ class TotalExcess(Excess):
         base, more, one = constants((self.base, self.base - 0.5, 1), x.dtype)
         minus_kept = large - one
         t = (x + base).reciprocal_()
-        # ψ′(a) = t + t² (½ + t R_2(t)): t = 1 / a serves the value, too, where Y would want another.
-        _, _, second, _ = _REMAINDER[dtype]
-        each = _remainders_in(self.base, dtype), (-0.5, *(-c for c in second))
+        each = _remainders_in(self.base, dtype), _MINUS_TRIGAMMA_REST[dtype]
         remainders, minus_series = polynomials(each, t).unbind()
         minus_value = torch.addcmul(minus_kept * x, torch.log1p(x / base), more)
         minus_value = torch.addcmul(minus_value, remainders, x * t)
@@ -452,6 +450,9 @@ class TotalExcess(Excess):
         minus_little = z * (square * polynomial(_TWICE_ATANH[y.dtype], square) - y)
         return torch.lerp(minus_little, logarithm, large) * minus_factor
 
+
+# Of -(½ + t R_2(t)), where ψ′(a) = t + t² (½ + t R_2(t)): t = 1 / a serves values, too, where Y would want another.
+_MINUS_TRIGAMMA_REST = {dtype: (-0.5, *(-c for c in second)) for dtype, (_, _, second, _) in _REMAINDER.items()}
 
 _TWICE_ATANH = {
     torch.float32: tuple(2 / k for k in range(3, 17, 2)),

@@ -13,7 +13,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from uncertainty_loss._checks import check_indices, check_reduction, check_target, evidence_and_bound, wide_dtype
+from uncertainty_loss._checks import check_indices, check_reduction, check_target, evidence_and_bound, widened
 from uncertainty_loss._formula import Formula, expected_losses, row_losses
 from uncertainty_loss._terms import put
 
@@ -120,11 +120,6 @@ class ProbabilitySplit(Split):
 
     def normalizer(self) -> Tensor | int:
         return self._normalizer
-
-
-def widened(x: Tensor) -> Tensor:
-    """x in double, where the device has it."""
-    return x.to(wide_dtype(x))
 
 
 def split_by_target(

@@ -21,9 +21,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from uncertainty_loss._checks import check_floating, checked_evidence, class_dimension
+from uncertainty_loss._checks import check_floating, checked_evidence, class_dimension, widened
 from uncertainty_loss._expansions import digamma, digamma_excess, digamma_rise, entropy_kernel
-from uncertainty_loss._targets import widened
 
 
 class ExpectedVariance(NamedTuple):

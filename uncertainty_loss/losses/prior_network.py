@@ -12,12 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from uncertainty_loss._checks import checked_factor, class_dimension
+from uncertainty_loss._checks import checked_factor, class_dimension, widened
 from uncertainty_loss._compile import in_graph
 from uncertainty_loss._evaluate import evaluate
 from uncertainty_loss._formula import Formula
 from uncertainty_loss._special import Excess
-from uncertainty_loss._targets import widened
 from uncertainty_loss._terms import Term
 from uncertainty_loss.losses._module import LossModule
 from uncertainty_loss.regularizers import EvidenceKL
