@@ -24,14 +24,14 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from ulcli.model.arch import build_network
-from ulcli.model.backbone import Activations, Backbone
 from ulcli.model.baselines import FeatureBaselines
 from ulcli.model.flags import Flags
 from ulcli.model.head import Head
 from ulcli.model.measures import measure_all
 from ulcli.model.predictor import EvidenceFrom, Predictions, Predictor
 from ulcli.model.sets import PredictionSets
+from ulcli.network.arch import build_network
+from ulcli.network.backbone import Activations, Backbone
 from ulcli.reporting import Silent
 from uncertainty_loss import Moments, expected_probability
 

@@ -15,9 +15,9 @@ import torch
 from PIL import Image, ImageDraw
 from torch.nn import functional as F
 
-from ulcli.data.builtin import photos
 from ulcli.data.catalog import DataName, Places, labelled_set
 from ulcli.data.imageset import ImageSet
+from ulcli.data.sources.builtin import photos
 from ulcli.data.transform import Transform
 from ulcli.model.sample import digits_cnn
 

@@ -18,8 +18,7 @@ from typing import IO, TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 import typer
 
 from ulcli import __version__
-from ulcli.errors import ExitCode, UserError
-from ulcli.options import (
+from ulcli.cli.options import (
     BatchSizeOption,
     DataRootOption,
     DeviceOption,
@@ -31,12 +30,13 @@ from ulcli.options import (
     QuietOption,
     WorkersOption,
 )
+from ulcli.errors import ExitCode, UserError
 from ulcli.output.console import ConsoleReporter, say
 from ulcli.output.formats import Format, choose_format
 
 if TYPE_CHECKING:
     from ulcli.data.catalog import DataName
-    from ulcli.model.cache import FeatureCache
+    from ulcli.network.cache import FeatureCache
 
 _Choice = TypeVar("_Choice", bound=Enum)
 _FEWEST_RESAMPLES = 40  # of fewer, the 2.5% that an interval leaves out on either side are not a single one
@@ -226,13 +226,13 @@ def _train(
     no_progress: NoProgressOption = False,
 ) -> ExitCode:
     """Fit an evidential head on an image classifier and write model.pt."""
+    from ulcli.commands.train import Preparation, TrainSettings, train
     from ulcli.data.catalog import Places
     from ulcli.data.loader import default_workers
-    from ulcli.model.device import resolve_device
     from ulcli.model.predictor import EvidenceFrom
+    from ulcli.network.device import resolve_device
     from ulcli.output.documents import train_document
     from ulcli.output.tables import train_table
-    from ulcli.train import Preparation, TrainSettings, train
 
     _check_document_format(form)
     if not 0 < flag_rate < 1:
@@ -313,12 +313,12 @@ def _evaluate(
     no_progress: NoProgressOption = False,
 ) -> ExitCode:
     """Measure a model: its predictions on labelled images, its uncertainty on strange ones."""
+    from ulcli.commands.evaluate import REQUIREMENTS, EvaluateSettings, evaluate
     from ulcli.data.catalog import DataName, Places
     from ulcli.data.loader import default_workers
     from ulcli.data.shifts import Shift
-    from ulcli.evaluate import REQUIREMENTS, EvaluateSettings, evaluate
     from ulcli.expressions import parse_condition
-    from ulcli.model.device import resolve_device
+    from ulcli.network.device import resolve_device
     from ulcli.output.documents import EVALUATE_COLUMNS, evaluate_document, evaluate_rows
     from ulcli.output.tables import evaluate_table
 
@@ -395,15 +395,15 @@ def _score(
     no_progress: NoProgressOption = False,
 ) -> ExitCode:
     """Score images: a row of uncertainty measures each, and a flag on those not to trust."""
+    from ulcli.commands.score import Limit, ScoreSettings, score
     from ulcli.data.catalog import Places
     from ulcli.data.loader import default_workers
     from ulcli.engine.local import SetOptions
     from ulcli.expressions import parse_condition
-    from ulcli.model.device import resolve_device
     from ulcli.model.measures import MEASURES
     from ulcli.model.sets import SetMethod
+    from ulcli.network.device import resolve_device
     from ulcli.output.tables import score_table
-    from ulcli.score import Limit, ScoreSettings, score
 
     form = _format(form, output)
     if sets is not None and not 0 < sets < 1:
@@ -443,7 +443,7 @@ def _info(
     form: FormatOption = None,
 ) -> ExitCode:
     """Show what a model file holds."""
-    from ulcli.info import info
+    from ulcli.commands.info import info
     from ulcli.output.documents import info_document
     from ulcli.output.tables import info_table
 
@@ -482,7 +482,7 @@ def _numbers(text: str | None, option: str) -> tuple[float, ...] | None:
 
 
 def _cache(no_cache: bool) -> FeatureCache | None:
-    from ulcli.model.cache import FeatureCache
+    from ulcli.network.cache import FeatureCache
 
     return None if no_cache else FeatureCache.default()
 

@@ -19,7 +19,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ulcli.model.checkpoint import sample_checkpoint, sample_models
+from ulcli.network.checkpoint import sample_checkpoint, sample_models
 
 ROW = [
     "path",
@@ -564,7 +564,7 @@ class TestInfo:
 
     def test_does_not_load_the_network(self, model):
         script = (
-            "import sys\nfrom pathlib import Path\nfrom ulcli.info import info\n"
+            "import sys\nfrom pathlib import Path\nfrom ulcli.commands.info import info\n"
             f"info(Path({str(model)!r}))\n"
             "assert 'torchvision' not in sys.modules and 'sklearn' not in sys.modules"
         )

@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ulcli.data import builtin
-from ulcli.data.folders import FileSet, class_folder, class_names, plain_folder
 from ulcli.data.imageset import ImageSet, Subset
-from ulcli.data.manifest import read_manifest
+from ulcli.data.sources import builtin
+from ulcli.data.sources.folders import FileSet, class_folder, class_names, plain_folder
+from ulcli.data.sources.lists import read_manifest
+from ulcli.data.sources.torchvision import SETS, TorchvisionSet
 from ulcli.data.splits import SPLITS, stratified_parts
-from ulcli.data.torchvision_sets import SETS, TorchvisionSet
 from ulcli.errors import UserError, unknown_name
 
 _SPLIT_FOLDERS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}

@@ -1,1 +1,1 @@
-"""Checkpoint files, backbones, feature extraction and its cache, the head and its fitting."""
+"""What is fitted and written: the head, the density, thresholds, and the file that holds them."""

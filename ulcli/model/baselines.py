@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ulcli.model.linear import Linear
+from ulcli.network.linear import Linear
 
 if TYPE_CHECKING:
     from torch import Tensor

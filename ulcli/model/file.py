@@ -10,15 +10,15 @@ from ulcli.data.transform import Transform
 from ulcli.errors import UserError
 from ulcli.files import atomic_write
 from ulcli.model import schema
-from ulcli.model.arch import build_network, load_weights
-from ulcli.model.archive import read_archive
-from ulcli.model.backbone import Backbone
 from ulcli.model.baselines import FeatureBaselines
 from ulcli.model.flags import Flags
 from ulcli.model.head import Head
-from ulcli.model.linear import Linear
 from ulcli.model.predictor import EvidenceFrom, Predictor
 from ulcli.model.sets import PredictionSets
+from ulcli.network.arch import build_network, load_weights
+from ulcli.network.archive import read_archive
+from ulcli.network.backbone import Backbone
+from ulcli.network.linear import Linear
 
 if TYPE_CHECKING:
     from torch import Tensor

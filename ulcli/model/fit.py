@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from ulcli.data.splits import stratified_parts
 from ulcli.errors import UserError
-from ulcli.model.features import Features
-from ulcli.model.linear import Linear
+from ulcli.network.features import Features
+from ulcli.network.linear import Linear
 from ulcli.reporting import Reporter
 
 if TYPE_CHECKING:

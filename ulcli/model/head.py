@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from ulcli.model.linear import Linear
+from ulcli.network.linear import Linear
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ulcli.errors import UserError
 from ulcli.model.head import Head
-from ulcli.model.linear import Linear
+from ulcli.network.linear import Linear
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 from ulcli.output.rows import Row, plain
 
 if TYPE_CHECKING:
-    from ulcli.evaluate import EvaluateResult, ShiftResult, StrangeResult
-    from ulcli.info import InfoResult
-    from ulcli.model.estimates import Estimate
-    from ulcli.train import TrainResult
+    from ulcli.commands.evaluate import EvaluateResult, ShiftResult, StrangeResult
+    from ulcli.commands.info import InfoResult
+    from ulcli.commands.train import TrainResult
+    from ulcli.evaluation.estimates import Estimate
 
 EVALUATE_COLUMNS = ("set", "n", "score", "metric", "value", "low", "high")
 

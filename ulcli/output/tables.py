@@ -17,10 +17,10 @@ from ulcli.output.console import printable
 from ulcli.output.rows import Row
 
 if TYPE_CHECKING:
-    from ulcli.evaluate import EvaluateResult
-    from ulcli.info import InfoResult
-    from ulcli.model.estimates import Estimate
-    from ulcli.train import TrainResult
+    from ulcli.commands.evaluate import EvaluateResult
+    from ulcli.commands.info import InfoResult
+    from ulcli.commands.train import TrainResult
+    from ulcli.evaluation.estimates import Estimate
 
 _PIPE_WIDTH = 200  # where no terminal says how wide it is, nothing should be cut
 _SHOWN = ("confidence", "vacuity", "dissonance")

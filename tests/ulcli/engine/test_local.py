@@ -11,16 +11,16 @@ from torch import nn
 
 import uncertainty_loss as ul
 from ulcli.data.catalog import DataName, Places, labelled_set
-from ulcli.data.folders import FileSet, class_folder
 from ulcli.data.imageset import ArraySet, Subset
+from ulcli.data.sources.folders import FileSet, class_folder
 from ulcli.engine.local import Scorer, SetOptions, is_labelled
 from ulcli.expressions import Condition
-from ulcli.model.backbone import Backbone
 from ulcli.model.file import Model
 from ulcli.model.flags import Flags
 from ulcli.model.measures import MEASURES
 from ulcli.model.predictor import EvidenceFrom, Predictor
 from ulcli.model.sets import SetMethod
+from ulcli.network.backbone import Backbone
 from ulcli.reporting import Silent
 
 FLAGS = Condition("vacuity", ">", 0.1)

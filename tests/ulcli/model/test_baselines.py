@@ -9,7 +9,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from ulcli.model import baselines
 from ulcli.model.baselines import BASELINES, FITTED, SEARCHED, FeatureBaselines, Neighbours, logit_scores
-from ulcli.model.linear import Linear
+from ulcli.network.linear import Linear
 
 
 def features_of(n, seed=0, classes=5, size=16):

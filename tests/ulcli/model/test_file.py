@@ -15,15 +15,15 @@ import torch
 import uncertainty_loss as ul
 from ulcli.data.transform import Transform
 from ulcli.errors import UserError
-from ulcli.model.archive import read_archive
+from ulcli.evaluation.estimates import Resamples, against
 from ulcli.model.baselines import FeatureBaselines
-from ulcli.model.estimates import Resamples, against
 from ulcli.model.file import FORMAT, VERSION, BackboneRecord, Model, is_model
 from ulcli.model.flags import Flags
 from ulcli.model.head import Head
-from ulcli.model.linear import Linear
 from ulcli.model.predictor import EvidenceFrom, Predictor
 from ulcli.model.sets import PredictionSets, SetMethod
+from ulcli.network.archive import read_archive
+from ulcli.network.linear import Linear
 from ulcli.reporting import Silent
 
 

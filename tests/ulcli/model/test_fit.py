@@ -11,7 +11,6 @@ from torch.nn import functional as F
 
 import uncertainty_loss as ul
 from ulcli.data.splits import stratified_parts
-from ulcli.model.features import Features
 from ulcli.model.fit import (
     Recipe,
     Standardiser,
@@ -20,7 +19,8 @@ from ulcli.model.fit import (
     evidential_objective,
     fit_linear,
 )
-from ulcli.model.linear import Linear
+from ulcli.network.features import Features
+from ulcli.network.linear import Linear
 from ulcli.reporting import Silent
 
 

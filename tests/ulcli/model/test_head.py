@@ -8,7 +8,7 @@ from sklearn.metrics import log_loss
 
 import uncertainty_loss as ul
 from ulcli.model.head import Head
-from ulcli.model.linear import Linear
+from ulcli.network.linear import Linear
 
 
 @pytest.mark.parametrize("prior", [1.0, 0.1])

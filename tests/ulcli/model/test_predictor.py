@@ -11,8 +11,8 @@ from sklearn.metrics import log_loss
 import uncertainty_loss as ul
 from ulcli.errors import UserError
 from ulcli.model.head import Head
-from ulcli.model.linear import Linear
 from ulcli.model.predictor import EvidenceFrom, Predictor
+from ulcli.network.linear import Linear
 
 FADING = 0.05
 

@@ -5,12 +5,12 @@ import json
 import math
 from pathlib import Path
 
-from test_tables import evaluation, scores, training
+from results import evaluation, scores, training
 
-from ulcli.evaluate import Requirement, ShiftResult, StrangeResult, Verdict
+from ulcli.commands.evaluate import Requirement, ShiftResult, StrangeResult, Verdict
+from ulcli.commands.info import InfoResult
+from ulcli.evaluation.estimates import Estimate
 from ulcli.expressions import Condition
-from ulcli.info import InfoResult
-from ulcli.model.estimates import Estimate
 from ulcli.output.documents import EVALUATE_COLUMNS, evaluate_document, evaluate_rows, info_document, train_document
 from ulcli.output.formats import Format
 from ulcli.output.rows import to_json, write_rows

@@ -9,7 +9,7 @@ from torchvision import models
 from torchvision.transforms._presets import ImageClassification
 
 from ulcli.errors import UserError
-from ulcli.model.arch import (
+from ulcli.network.arch import (
     accepts_class_count,
     build_network,
     load_weights,

@@ -4,7 +4,7 @@ import csv
 
 import pytest
 
-from ulcli.data.manifest import read_manifest
+from ulcli.data.sources.lists import read_manifest
 from ulcli.errors import UserError
 
 

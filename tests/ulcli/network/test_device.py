@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ulcli.errors import UserError
-from ulcli.model.device import resolve_device
+from ulcli.network.device import resolve_device
 
 
 def test_auto_is_a_device_that_works():

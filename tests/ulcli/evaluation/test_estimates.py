@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from ulcli.model.estimates import Estimate, Resamples, against, classification, selective
+from ulcli.evaluation.estimates import Estimate, Resamples, against, classification, selective
 from uncertainty_loss import metrics
 
 

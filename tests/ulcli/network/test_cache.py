@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ulcli.errors import UserError
-from ulcli.model.cache import FeatureCache
+from ulcli.network.cache import FeatureCache
 
 
 def entry(fill=1.0, size=1000):

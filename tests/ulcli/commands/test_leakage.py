@@ -5,11 +5,11 @@ import pytest
 import torch
 from PIL import Image
 
+from ulcli.commands.evaluate import EvaluateSettings, evaluate
+from ulcli.commands.train import Preparation, TrainSettings, train
 from ulcli.data.catalog import DataName
-from ulcli.evaluate import EvaluateSettings, evaluate
-from ulcli.model.archive import read_archive
 from ulcli.model.sample import digits_cnn
-from ulcli.train import Preparation, TrainSettings, train
+from ulcli.network.archive import read_archive
 
 
 @pytest.fixture

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ulcli.data.folders import FileSet, class_folder, class_names, plain_folder, walk_images
 from ulcli.data.images import ImageError
 from ulcli.data.imageset import relabel
 from ulcli.data.shifts import Shifted
+from ulcli.data.sources.folders import FileSet, class_folder, class_names, plain_folder, walk_images
 from ulcli.errors import UserError
 
 

@@ -5,11 +5,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from ulcli.model.features import Features
+from ulcli.evaluation.weakness import warn_of_weakness
 from ulcli.model.head import Head
-from ulcli.model.linear import Linear
 from ulcli.model.predictor import EvidenceFrom
-from ulcli.model.weakness import warn_of_weakness
+from ulcli.network.features import Features
+from ulcli.network.linear import Linear
 
 NAMES = ("ant", "bee", "cat")
 

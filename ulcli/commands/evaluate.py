@@ -10,21 +10,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ulcli.data import builtin
 from ulcli.data.catalog import DataName, Places, comes_in_parts, labelled_set, strange_set
 from ulcli.data.imageset import ImageSet, of_classes, relabel
 from ulcli.data.loader import default_workers
 from ulcli.data.shifts import Shift, Shifted
+from ulcli.data.sources import builtin
 from ulcli.errors import UserError, shorten
+from ulcli.evaluation.estimates import Estimate, Resamples, against, classification, selective
 from ulcli.expressions import Condition
 from ulcli.model.baselines import BASELINES, SEARCHED, FeatureBaselines, Neighbours, logit_scores
-from ulcli.model.cache import FeatureCache
-from ulcli.model.estimates import Estimate, Resamples, against, classification, selective
-from ulcli.model.features import Extractor, Features, warn_of_unreadable
 from ulcli.model.file import Model
 from ulcli.model.flags import Flags
 from ulcli.model.measures import MEASURES, measure_all
 from ulcli.model.predictor import Predictions
+from ulcli.network.cache import FeatureCache
+from ulcli.network.features import Extractor, Features, warn_of_unreadable
 from ulcli.reporting import Reporter, Silent
 
 if TYPE_CHECKING:

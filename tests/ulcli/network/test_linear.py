@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from ulcli.model.linear import Linear
+from ulcli.network.linear import Linear
 
 
 def test_against_numpy():

@@ -10,7 +10,7 @@ import numpy as np
 
 from ulcli.data.imageset import hash_parts
 from ulcli.errors import UserError
-from ulcli.model.linear import Linear
+from ulcli.network.linear import Linear
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

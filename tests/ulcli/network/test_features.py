@@ -8,13 +8,13 @@ import torch
 from torch import nn
 
 import uncertainty_loss as ul
-from ulcli.data.folders import class_folder, plain_folder
 from ulcli.data.imageset import ArraySet, Subset, relabel
+from ulcli.data.sources.folders import class_folder, plain_folder
 from ulcli.data.transform import Transform
 from ulcli.errors import UserError
-from ulcli.model.backbone import Backbone
-from ulcli.model.cache import FeatureCache
-from ulcli.model.features import Extractor, warn_of_unreadable
+from ulcli.network.backbone import Backbone
+from ulcli.network.cache import FeatureCache
+from ulcli.network.features import Extractor, warn_of_unreadable
 
 TRANSFORM = Transform(8, 8, (0.5,) * 3, (0.25,) * 3)
 

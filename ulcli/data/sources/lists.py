@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ulcli.data.folders import FileSet
+from ulcli.data.sources.folders import FileSet
 from ulcli.errors import UserError
 
 

@@ -11,17 +11,17 @@ import torch
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
+from ulcli.commands.evaluate import EvaluateSettings, evaluate
+from ulcli.commands.train import Preparation, TrainSettings, train
 from ulcli.data.catalog import DataName, Places, labelled_set, strange_set
 from ulcli.data.shifts import Shift
 from ulcli.engine.local import Scorer
-from ulcli.evaluate import EvaluateSettings, evaluate
-from ulcli.model.backbone import Backbone
 from ulcli.model.baselines import BASELINES, FeatureBaselines
-from ulcli.model.cache import FeatureCache
 from ulcli.model.file import Model
 from ulcli.model.predictor import Predictor
 from ulcli.model.sample import digits_cnn
-from ulcli.train import Preparation, TrainSettings, train
+from ulcli.network.backbone import Backbone
+from ulcli.network.cache import FeatureCache
 
 
 @pytest.fixture
@@ -110,7 +110,7 @@ def test_feature_baselines_of_the_file_are_those_that_would_be_fitted(settings, 
 
 @pytest.mark.parametrize("small", [True, False])
 def test_training_images_that_are_gone(image_folder, tmp_path, recorder, monkeypatch, small):
-    monkeypatch.setattr("ulcli.train.SMALL", 10**6 if small else 1000)
+    monkeypatch.setattr("ulcli.commands.train.SMALL", 10**6 if small else 1000)
     data, model = image_folder({"a": 30, "b": 30}), tmp_path / "m.pt"
     for split in ("train", "val", "test"):
         for name in "ab":

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from ulcli.errors import UserError
-from ulcli.model.archive import read_archive
-from ulcli.model.checkpoint import parse_checkpoint, sample_checkpoint
+from ulcli.network.archive import read_archive
+from ulcli.network.checkpoint import parse_checkpoint, sample_checkpoint
 
 STATE = {"0.weight": torch.ones(2, 3), "0.bias": torch.zeros(2)}
 PATH = Path("a.pt")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits, load_sample_images
 
-from ulcli.data.builtin import digits, noise, photos
+from ulcli.data.sources.builtin import digits, noise, photos
 
 
 def test_digits_are_scikit_learns():

@@ -4,7 +4,7 @@ import pytest
 import torch
 from sklearn.metrics import accuracy_score, log_loss
 
-from ulcli.model.figures import classification_metrics
+from ulcli.evaluation.figures import classification_metrics
 
 
 def test_against_scikit_learn():

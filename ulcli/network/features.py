@@ -12,8 +12,8 @@ from ulcli.data.imageset import ImageSet, hash_parts
 from ulcli.data.loader import batches
 from ulcli.data.transform import Transform
 from ulcli.errors import UserError, shorten
-from ulcli.model.backbone import NOT_FINITE, Backbone
-from ulcli.model.cache import FeatureCache
+from ulcli.network.backbone import NOT_FINITE, Backbone
+from ulcli.network.cache import FeatureCache
 from ulcli.reporting import Reporter
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ import gzip
 import numpy as np
 import pytest
 
-from ulcli.data.torchvision_sets import SETS, TorchvisionSet
+from ulcli.data.sources.torchvision import SETS, TorchvisionSet
 from ulcli.errors import UserError
 
 

@@ -14,15 +14,10 @@ from ulcli.data.imageset import ImageSet, of_classes, relabel
 from ulcli.data.loader import default_workers
 from ulcli.data.transform import Transform
 from ulcli.errors import UserError, shorten, unknown_name
+from ulcli.evaluation.figures import classification_metrics
+from ulcli.evaluation.weakness import warn_of_weakness
 from ulcli.files import check_writable
-from ulcli.model.arch import network_for, published_network, published_transform
-from ulcli.model.archive import read_archive
-from ulcli.model.backbone import Backbone
 from ulcli.model.baselines import SMALL, FeatureBaselines
-from ulcli.model.cache import FeatureCache
-from ulcli.model.checkpoint import parse_checkpoint, sample_checkpoint
-from ulcli.model.features import Extractor, Features, warn_of_unreadable
-from ulcli.model.figures import classification_metrics
 from ulcli.model.file import BackboneRecord, Model, is_model
 from ulcli.model.fit import (
     best_affine_start,
@@ -32,10 +27,15 @@ from ulcli.model.fit import (
 )
 from ulcli.model.flags import Flags
 from ulcli.model.head import Head
-from ulcli.model.linear import Linear
 from ulcli.model.predictor import EvidenceFrom, Predictor
 from ulcli.model.sets import PredictionSets
-from ulcli.model.weakness import warn_of_weakness
+from ulcli.network.arch import network_for, published_network, published_transform
+from ulcli.network.archive import read_archive
+from ulcli.network.backbone import Backbone
+from ulcli.network.cache import FeatureCache
+from ulcli.network.checkpoint import parse_checkpoint, sample_checkpoint
+from ulcli.network.features import Extractor, Features, warn_of_unreadable
+from ulcli.network.linear import Linear
 from ulcli.reporting import Reporter, Silent
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 
 from ulcli.errors import UserError
-from ulcli.model.archive import read_archive
+from ulcli.network.archive import read_archive
 
 
 class Evil:
@@ -157,7 +157,7 @@ def test_without_safetensors_the_error_says_what_to_install(tmp_path, state):
     save_file(state, tmp_path / "a.safetensors")
     code = (
         "import sys; sys.modules['safetensors'] = sys.modules['safetensors.torch'] = None\n"
-        "from pathlib import Path; from ulcli.model.archive import read_archive; read_archive(Path(sys.argv[1]))"
+        "from pathlib import Path; from ulcli.network.archive import read_archive; read_archive(Path(sys.argv[1]))"
     )
     command = [sys.executable, "-c", code, tmp_path / "a.safetensors"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

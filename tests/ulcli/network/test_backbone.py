@@ -9,7 +9,7 @@ from torchvision import models
 
 import uncertainty_loss as ul
 from ulcli.errors import UserError
-from ulcli.model.backbone import Backbone
+from ulcli.network.backbone import Backbone
 
 
 def find(network, shape=(3, 32, 32)):

@@ -1,0 +1,1 @@
+"""One command a file: settings in, a result out, no printing."""

@@ -1,0 +1,1 @@
+"""Where networks come from, a file a source."""
