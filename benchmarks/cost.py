@@ -25,10 +25,11 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from ulcli.model.baselines import FeatureBaselines
+from ulcli.model.choices import EvidenceFrom
 from ulcli.model.flags import Flags
 from ulcli.model.head import Head
 from ulcli.model.measures import measure_all
-from ulcli.model.predictor import EvidenceFrom, Predictions, Predictor
+from ulcli.model.predictor import Predictions, Predictor
 from ulcli.model.sets import PredictionSets
 from ulcli.network.arch import build_network
 from ulcli.network.backbone import Activations, Backbone

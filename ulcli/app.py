@@ -229,7 +229,7 @@ def _train(
     from ulcli.commands.train import Preparation, TrainSettings, train
     from ulcli.data.catalog import Places
     from ulcli.data.loader import default_workers
-    from ulcli.model.predictor import EvidenceFrom
+    from ulcli.model.choices import EvidenceFrom
     from ulcli.network.device import resolve_device
     from ulcli.output.documents import train_document
     from ulcli.output.tables import train_table
@@ -400,8 +400,8 @@ def _score(
     from ulcli.data.loader import default_workers
     from ulcli.engine.local import SetOptions
     from ulcli.expressions import parse_condition
+    from ulcli.model.choices import SetMethod
     from ulcli.model.measures import MEASURES
-    from ulcli.model.sets import SetMethod
     from ulcli.network.device import resolve_device
     from ulcli.output.tables import score_table
 

@@ -18,6 +18,7 @@ from ulcli.evaluation.figures import classification_metrics
 from ulcli.evaluation.weakness import warn_of_weakness
 from ulcli.files import check_writable
 from ulcli.model.baselines import SMALL, FeatureBaselines
+from ulcli.model.choices import EvidenceFrom
 from ulcli.model.file import BackboneRecord, Model, is_model
 from ulcli.model.fit import (
     best_affine_start,
@@ -27,7 +28,7 @@ from ulcli.model.fit import (
 )
 from ulcli.model.flags import Flags
 from ulcli.model.head import Head
-from ulcli.model.predictor import EvidenceFrom, Predictor
+from ulcli.model.predictor import Predictor
 from ulcli.model.sets import PredictionSets
 from ulcli.network.arch import network_for, published_network, published_transform
 from ulcli.network.archive import read_archive

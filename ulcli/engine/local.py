@@ -10,9 +10,9 @@ from typing import Any
 from ulcli.data.imageset import ImageSet
 from ulcli.data.loader import Batch, batches
 from ulcli.expressions import Condition
+from ulcli.model.choices import SetMethod
 from ulcli.model.file import Model
 from ulcli.model.measures import MEASURES, measure_all
-from ulcli.model.sets import SetMethod
 from ulcli.network.backbone import NOT_FINITE, Activations, Backbone
 from ulcli.reporting import Reporter
 

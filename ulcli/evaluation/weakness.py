@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ulcli.errors import shorten
-from ulcli.model.predictor import EvidenceFrom, Predictor
+from ulcli.model.choices import EvidenceFrom
+from ulcli.model.predictor import Predictor
 from ulcli.network.features import Features
 from ulcli.reporting import Reporter
 

@@ -11,9 +11,10 @@ from ulcli.errors import UserError
 from ulcli.files import atomic_write
 from ulcli.model import schema
 from ulcli.model.baselines import FeatureBaselines
+from ulcli.model.choices import EvidenceFrom
 from ulcli.model.flags import Flags
 from ulcli.model.head import Head
-from ulcli.model.predictor import EvidenceFrom, Predictor
+from ulcli.model.predictor import Predictor
 from ulcli.model.sets import PredictionSets
 from ulcli.network.arch import build_network, load_weights
 from ulcli.network.archive import read_archive

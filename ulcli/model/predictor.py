@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from enum import Enum
 from typing import TYPE_CHECKING
 
 from ulcli.errors import UserError
+from ulcli.model.choices import EvidenceFrom
 from ulcli.model.head import Head
 from ulcli.network.linear import Linear
 
@@ -14,13 +14,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from uncertainty_loss import Familiarity, FeatureDensity, Moments
-
-
-class EvidenceFrom(str, Enum):
-    """What the amount of evidence comes from."""
-
-    DENSITY = "density"
-    HEAD = "head"
 
 
 @dataclass(frozen=True)

@@ -4,20 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from enum import Enum
 from typing import TYPE_CHECKING, Any
+
+from ulcli.model.choices import SetMethod
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 _KEPT = 20_000  # validation scores kept at most
-
-
-class SetMethod(str, Enum):
-    """How classes join a prediction set."""
-
-    LAC = "lac"
-    APS = "aps"
 
 
 @dataclass(frozen=True)

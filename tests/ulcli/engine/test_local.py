@@ -15,11 +15,11 @@ from ulcli.data.imageset import ArraySet, Subset
 from ulcli.data.sources.folders import FileSet, class_folder
 from ulcli.engine.local import Scorer, SetOptions, is_labelled
 from ulcli.expressions import Condition
+from ulcli.model.choices import EvidenceFrom, SetMethod
 from ulcli.model.file import Model
 from ulcli.model.flags import Flags
 from ulcli.model.measures import MEASURES
-from ulcli.model.predictor import EvidenceFrom, Predictor
-from ulcli.model.sets import SetMethod
+from ulcli.model.predictor import Predictor
 from ulcli.network.backbone import Backbone
 from ulcli.reporting import Silent
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from ulcli.evaluation.weakness import warn_of_weakness
+from ulcli.model.choices import EvidenceFrom
 from ulcli.model.head import Head
-from ulcli.model.predictor import EvidenceFrom
 from ulcli.network.features import Features
 from ulcli.network.linear import Linear
 

@@ -17,11 +17,12 @@ from ulcli.data.transform import Transform
 from ulcli.errors import UserError
 from ulcli.evaluation.estimates import Resamples, against
 from ulcli.model.baselines import FeatureBaselines
+from ulcli.model.choices import EvidenceFrom, SetMethod
 from ulcli.model.file import FORMAT, VERSION, BackboneRecord, Model, is_model
 from ulcli.model.flags import Flags
 from ulcli.model.head import Head
-from ulcli.model.predictor import EvidenceFrom, Predictor
-from ulcli.model.sets import PredictionSets, SetMethod
+from ulcli.model.predictor import Predictor
+from ulcli.model.sets import PredictionSets
 from ulcli.network.archive import read_archive
 from ulcli.network.linear import Linear
 from ulcli.reporting import Silent

@@ -10,8 +10,9 @@ from sklearn.metrics import log_loss
 
 import uncertainty_loss as ul
 from ulcli.errors import UserError
+from ulcli.model.choices import EvidenceFrom
 from ulcli.model.head import Head
-from ulcli.model.predictor import EvidenceFrom, Predictor
+from ulcli.model.predictor import Predictor
 from ulcli.network.linear import Linear
 
 FADING = 0.05

@@ -9,7 +9,8 @@ import torch
 
 import uncertainty_loss as ul
 from ulcli.model import sets
-from ulcli.model.sets import PredictionSets, SetMethod
+from ulcli.model.choices import SetMethod
+from ulcli.model.sets import PredictionSets
 
 
 def predictions(random, n, classes=6):
