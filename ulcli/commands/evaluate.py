@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ulcli.commands.outcome import exit_status
+from ulcli.commands.passes import extractor
+from ulcli.commands.settings import EvaluateSettings
 from ulcli.data.catalog import DataName, Places, comes_in_parts, labelled_set, strange_set
 from ulcli.data.imageset import ImageSet, of_classes, relabel
-from ulcli.data.loader import default_workers
-from ulcli.data.shifts import Shift, Shifted
+from ulcli.data.shifts import Shifted
 from ulcli.data.sources import builtin
-from ulcli.errors import UserError, shorten
+from ulcli.errors import ExitCode, UserError, shorten
 from ulcli.evaluation.estimates import Estimate, Resamples, against, classification, selective
 from ulcli.expressions import Condition
 from ulcli.model.baselines import BASELINES, SEARCHED, FeatureBaselines, Neighbours, logit_scores
@@ -23,7 +25,6 @@ from ulcli.model.file import Model
 from ulcli.model.flags import Flags
 from ulcli.model.measures import MEASURES, measure_all
 from ulcli.model.predictor import Predictions
-from ulcli.network.cache import FeatureCache
 from ulcli.network.features import Extractor, Features, warn_of_unreadable
 from ulcli.reporting import Reporter, Silent
 
@@ -50,24 +51,6 @@ REQUIREMENTS = (*METRICS, "ood_auroc")
 OWN = "vacuity"  # the score that stands for the model where one number is asked for
 HEAD_VACUITY = "head_vacuity"  # of the evidential head alone, whatever the evidence comes from
 NEAR, FAR = "near", "far"
-
-
-@dataclass(frozen=True)
-class EvaluateSettings:
-    """What `ul evaluate` is asked to do."""
-
-    model: Path
-    data: DataName | None = None  # None: the test split of what the model was fitted on
-    ood: Sequence[DataName] = ()  # none: the built-in sets
-    shifts: Sequence[Shift] = ()
-    require: Sequence[Condition] = ()
-    places: Places | None = None  # None: where the training data lay
-    bootstrap: int = 200  # resamples for the intervals; 0 for none
-    seed: int = 0
-    device: str = "cpu"
-    batch_size: int = 64
-    workers: int = field(default_factory=default_workers)
-    cache: FeatureCache | None = None
 
 
 @dataclass(frozen=True)
@@ -137,6 +120,22 @@ class EvaluateResult:
     requirements: tuple[Requirement, ...] = ()
     unreadable: int = 0
 
+    @property
+    def status(self) -> ExitCode:
+        """2 where an image could not be read, 1 where a requirement is not met."""
+        return exit_status(unreadable=self.unreadable, failures=self.failures)
+
+    @property
+    def summary(self) -> str | None:
+        """The verdict in words."""
+        return None if self.verdict is None else str(self.verdict)
+
+    @property
+    def failures(self) -> tuple[str, ...]:
+        """A line for each requirement that is not met."""
+        unmet = (each for each in self.requirements if not each.met)
+        return tuple(f"requirement not met: {each.condition}, measured {each.value:.4f}" for each in unmet)
+
 
 def evaluate(settings: EvaluateSettings, reporter: Reporter | None = None) -> EvaluateResult:
     """Measure a model on labelled images, on worse copies of them, and against strange ones."""
@@ -145,14 +144,7 @@ def evaluate(settings: EvaluateSettings, reporter: Reporter | None = None) -> Ev
     places = settings.places or Places(Path(model.data["root"]))
     images, held_out = _labelled(settings, model, places, reporter)
     strange = _strange(settings, model, places, held_out, reporter)
-    extract = Extractor(
-        model.backbone.build(),
-        model.transform,
-        settings.device,
-        settings.batch_size,
-        settings.workers,
-        settings.cache,
-    )
+    extract = extractor(settings, model.backbone.build(), model.transform)
     baselines = _feature_baselines(model, places, extract, reporter)
 
     familiar = _Scored.of(model, baselines, _extracted(extract, images, reporter))
@@ -191,7 +183,7 @@ def evaluate(settings: EvaluateSettings, reporter: Reporter | None = None) -> Ev
         ood=ood,
         shift=shifted,
         verdict=_verdict(replicates),
-        requirements=tuple(Requirement(condition, figures[condition.name]) for condition in settings.require),
+        requirements=tuple(Requirement(condition, figures[condition.name]) for condition in settings.requirements),
         unreadable=unreadable,
     )
 
@@ -251,7 +243,7 @@ def _labelled(
 ) -> tuple[ImageSet, ImageSet | None]:
     """The images of the classes that the model knows, and those of the classes that were held out from it."""
     fitted_on = DataName.parse(model.data["name"])
-    data = settings.data or DataName(fitted_on.name, "test")
+    data = settings.data_name or DataName(fitted_on.name, "test")
     same = data.resolved().name == fitted_on.name
     # A set in one piece that the model has not seen is read whole; of its own, only what training left out.
     split = data.split or ("test" if same or comes_in_parts(data.name) else "all")
@@ -287,8 +279,8 @@ def _strange(
     settings: EvaluateSettings, model: Model, places: Places, held_out: ImageSet | None, reporter: Reporter
 ) -> list[tuple[str, ImageSet]]:
     """The sets to be told from the data: held-out classes are near, all others far."""
-    asked = settings.ood or [DataName(name) for name in builtin.STRANGE]
-    data = settings.data or DataName.parse(model.data["name"])
+    asked = settings.ood_names or [DataName(name) for name in builtin.STRANGE]
+    data = settings.data_name or DataName.parse(model.data["name"])
     for name in asked:
         if name.resolved().name == data.resolved().name:
             reporter.warn(f"--ood {name} is the familiar data itself: its AUROC says nothing about strange images")
