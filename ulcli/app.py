@@ -313,10 +313,11 @@ def _evaluate(
     no_progress: NoProgressOption = False,
 ) -> ExitCode:
     """Measure a model: its predictions on labelled images, its uncertainty on strange ones."""
-    from ulcli.commands.evaluate import REQUIREMENTS, EvaluateSettings, evaluate
+    from ulcli.commands.evaluate import EvaluateSettings, evaluate
     from ulcli.data.catalog import DataName, Places
     from ulcli.data.loader import default_workers
     from ulcli.data.shifts import Shift
+    from ulcli.evaluation.figures import REQUIREMENTS
     from ulcli.expressions import parse_condition
     from ulcli.network.device import resolve_device
     from ulcli.output.documents import EVALUATE_COLUMNS, evaluate_document, evaluate_rows

@@ -14,7 +14,7 @@ from ulcli.data.imageset import ImageSet, of_classes, relabel
 from ulcli.data.loader import default_workers
 from ulcli.data.transform import Transform
 from ulcli.errors import UserError, shorten, unknown_name
-from ulcli.evaluation.figures import classification_metrics
+from ulcli.evaluation.classification import classification_metrics
 from ulcli.evaluation.weakness import warn_of_weakness
 from ulcli.files import check_writable
 from ulcli.model.baselines import SMALL, FeatureBaselines
