@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ulcli.errors import UserError, unknown_name
+from ulcli.evaluation.figures import REQUIREMENTS
 from ulcli.expressions import Condition, parse_condition
 from ulcli.model.choices import EvidenceFrom, SetMethod
 
@@ -166,8 +167,6 @@ class EvaluateSettings(PassSettings):
 
     @property
     def requirements(self) -> list[Condition]:
-        from ulcli.commands.evaluate import REQUIREMENTS
-
         return [parse_condition(text, REQUIREMENTS) for text in self.require]
 
 

@@ -20,7 +20,7 @@ from ulcli.commands.starting_point import StartingPoint
 from ulcli.commands.training_data import training_data, training_name
 from ulcli.data.imageset import ImageSet
 from ulcli.errors import ExitCode, UserError
-from ulcli.evaluation.figures import classification_metrics
+from ulcli.evaluation.classification import classification_metrics
 from ulcli.evaluation.weakness import warn_of_weakness
 from ulcli.files import check_writable
 from ulcli.model.baselines import SMALL, FeatureBaselines

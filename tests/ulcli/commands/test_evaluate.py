@@ -11,24 +11,22 @@ import torch
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
-from ulcli.commands.evaluate import EvaluateSettings, evaluate
-from ulcli.commands.train import Preparation, TrainSettings, train
+from ulcli.commands.evaluate import evaluate
+from ulcli.commands.settings import EvaluateSettings, TrainSettings
+from ulcli.commands.train import train
 from ulcli.data.catalog import DataName, Places, labelled_set, strange_set
-from ulcli.data.shifts import Shift
 from ulcli.engine.local import Scorer
 from ulcli.model.baselines import BASELINES, FeatureBaselines
 from ulcli.model.file import Model
 from ulcli.model.predictor import Predictor
 from ulcli.model.sample import digits_cnn
 from ulcli.network.backbone import Backbone
-from ulcli.network.cache import FeatureCache
 
 
 @pytest.fixture
-def settings(digits_model, tmp_path):
-    return EvaluateSettings(
-        digits_model, shifts=[Shift("blur"), Shift("noise", 5)], bootstrap=0, cache=FeatureCache(tmp_path / "cache")
-    )
+def settings(digits_model, tmp_path, monkeypatch):
+    monkeypatch.setenv("UL_CACHE_DIR", str(tmp_path / "cache"))
+    return EvaluateSettings(digits_model, shift=["blur", "noise:5"], bootstrap=0)
 
 
 def test_each_set_is_predicted_once_and_the_network_is_hashed_once(settings, monkeypatch):
@@ -71,8 +69,7 @@ def test_figures_are_those_of_the_rows_of_score(settings, recorder):
     [(None, "digits", True), ("digits:val", "digits:train", True), ("digits", "noise", False), (None, "photos", False)],
 )
 def test_strange_data_that_are_the_familiar_ones(settings, recorder, data, ood, told):
-    data = data and DataName.parse(data)
-    evaluate(replace(settings, data=data, ood=[DataName.parse(ood)], shifts=[]), recorder)
+    evaluate(replace(settings, data=data, ood=[ood], shift=[]), recorder)
     said = f"--ood {ood} is the familiar data itself: its AUROC says nothing about strange images"
     assert recorder.warnings == ([said] if told else [])
 
@@ -80,7 +77,7 @@ def test_strange_data_that_are_the_familiar_ones(settings, recorder, data, ood, 
 def test_a_folder_is_the_same_data_by_any_path(settings, recorder, image_folder, monkeypatch):
     folder = image_folder({str(digit): 5 for digit in range(10)})
     monkeypatch.chdir(folder.parent)
-    settings = replace(settings, data=DataName(str(folder)), ood=[DataName("images")], shifts=[])
+    settings = replace(settings, data=str(folder), ood=["images"], shift=[])
     evaluate(settings, recorder)
     assert [text for text in recorder.warnings if "--ood images is the familiar data itself" in text]
 
@@ -94,7 +91,7 @@ def calls(monkeypatch):
 
 
 def test_feature_baselines_of_the_file_are_those_that_would_be_fitted(settings, tmp_path, calls):
-    settings, model = replace(settings, shifts=[]), Model.load(settings.model)
+    settings, model = replace(settings, shift=[]), Model.load(settings.model)
     replace(model, feature_baselines=None).save(tmp_path / "without.pt")
     stored = evaluate(settings)
     assert calls == []
@@ -119,9 +116,9 @@ def test_training_images_that_are_gone(image_folder, tmp_path, recorder, monkeyp
                 path.rename(data / split / name / path.name)
     cnn = tmp_path / "cnn.pt"
     torch.save(digits_cnn().state_dict(), cnn)
-    shape = Preparation(image_size=8, grayscale=True)
-    train(TrainSettings(cnn, "ulcli.model.sample:digits_cnn", DataName(str(data)), output=model, preparation=shape))
-    settings = EvaluateSettings(model, bootstrap=0)
+    shape = {"image_size": 8, "grayscale": True}
+    train(TrainSettings(checkpoint=cnn, arch="ulcli.model.sample:digits_cnn", data=str(data), output=model, **shape))
+    settings = EvaluateSettings(model=model, bootstrap=0)
     before = evaluate(settings)
     shutil.rmtree(data / "train")
     after = evaluate(settings, recorder)
@@ -157,17 +154,17 @@ def test_images_that_give_nan_are_left_out_and_told(image_folder, tmp_path, reco
                 path.rename(data / split / name / path.name)
         flat.save(data / split / "a" / "flat.png")
     faint.save(data / "test" / "a" / "faint.png")
-    shape = Preparation(image_size=8, grayscale=True)
+    shape = {"image_size": 8, "grayscale": True}
     checkpoint = tmp_path / "net.pt"
-    train(TrainSettings(checkpoint, "spread:Net", DataName(str(data)), output=model, preparation=shape), recorder)
+    train(TrainSettings(checkpoint=checkpoint, arch="spread:Net", data=str(data), output=model, **shape), recorder)
     first, second = (text for text in recorder.warnings if "are left out: " in text)
     assert re.search("1 of 13 images in .*/train/a/flat.png': the network's output is not finite", first)
     assert re.search("1 of 13 images in .*/val/a/flat.png': the network's output is not finite", second)
     assert Model.load(model).data["images"] == 12
 
     recorder.warnings.clear()
-    shifts, ood = [Shift("rotation"), Shift("contrast", 5)], [DataName(str(image_folder({"x": 5}, "others")))]
-    result = evaluate(EvaluateSettings(model, ood=ood, shifts=shifts, bootstrap=0), recorder)
+    shift, ood = ["rotation", "contrast:5"], [str(image_folder({"x": 5}, "others"))]
+    result = evaluate(EvaluateSettings(model=model, ood=ood, shift=shift, bootstrap=0), recorder)
     assert result.n == result.shift["rotation:3"].n == 13
     assert result.shift["contrast:5"].n == 12
     assert result.unreadable == 1
@@ -192,6 +189,6 @@ def test_the_verdict_compares_with_the_best_baseline(settings):
 def test_a_loss_without_a_prior_ranks_by_the_amount_of_evidence_too(settings, tmp_path):
     model = tmp_path / "belief.pt"
     train(TrainSettings(loss="belief-matching", output=model))
-    result = evaluate(replace(settings, model=model, shifts=[]))
+    result = evaluate(replace(settings, model=model, shift=[]))
     for strange in result.ood.values():
         assert 0.5 < strange.scores["head_vacuity"]["auroc"].value < 1

@@ -7,9 +7,11 @@ from pathlib import Path
 
 from results import evaluation, scores, training
 
-from ulcli.commands.evaluate import Requirement, ShiftResult, StrangeResult, Verdict
+from ulcli.commands.evaluate import Requirement
 from ulcli.commands.info import InfoResult
 from ulcli.evaluation.estimates import Estimate
+from ulcli.evaluation.ood import OODResult, ShiftResult
+from ulcli.evaluation.verdict import Verdict
 from ulcli.expressions import Condition
 from ulcli.output.documents import EVALUATE_COLUMNS, evaluate_document, evaluate_rows, info_document, train_document
 from ulcli.output.formats import Format
@@ -61,7 +63,7 @@ def test_what_is_not_a_number_is_null():
     result = evaluation(
         metrics={"nll": Estimate(math.inf, math.nan)},
         baseline={},
-        ood={"x": StrangeResult("far", 1, {"vacuity": {"auroc": Estimate(math.nan)}})},
+        ood={"x": OODResult("far", 1, {"vacuity": {"auroc": Estimate(math.nan)}})},
         requirements=(Requirement(Condition("ood_auroc", ">", 0.5), math.nan),),
     )
     document = json.loads(to_json(evaluate_document(result)))
