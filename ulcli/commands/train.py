@@ -30,13 +30,14 @@ from ulcli.model.flags import Flags
 from ulcli.model.head import Head
 from ulcli.model.predictor import Predictor
 from ulcli.model.sets import PredictionSets
-from ulcli.network.arch import network_for, published_network, published_transform
 from ulcli.network.archive import read_archive
 from ulcli.network.backbone import Backbone
+from ulcli.network.build import network_for
 from ulcli.network.cache import FeatureCache
 from ulcli.network.checkpoint import parse_checkpoint, sample_checkpoint
 from ulcli.network.features import Extractor, Features, warn_of_unreadable
 from ulcli.network.linear import Linear
+from ulcli.network.sources.registry import source_of
 from ulcli.reporting import Reporter, Silent
 
 if TYPE_CHECKING:
@@ -295,7 +296,7 @@ def _backbone(settings: TrainSettings, source: _Source, images: ImageSet) -> tup
         return source.model.backbone.build(), source.model.transform
     num_classes = None
     if source.state is None:
-        network = published_network(source.arch)
+        network = source_of(source.arch).published_network(source.arch)
     else:
         network, num_classes = network_for(source.arch, source.state)
     transform = _transform(settings.preparation, source.arch, network, images)
@@ -304,7 +305,7 @@ def _backbone(settings: TrainSettings, source: _Source, images: ImageSet) -> tup
 
 def _transform(preparation: Preparation, arch: str, network: Any, images: ImageSet) -> Transform:
     """What the user says; else what the published weights want; else what network and data suggest."""
-    published = published_transform(arch)
+    published = source_of(arch).published_transform(arch)
     gray = preparation.grayscale
     if gray is None:
         gray = published is None and _input_channels(network) == 1

@@ -16,9 +16,9 @@ from ulcli.model.flags import Flags
 from ulcli.model.head import Head
 from ulcli.model.predictor import Predictor
 from ulcli.model.sets import PredictionSets
-from ulcli.network.arch import build_network, load_weights
 from ulcli.network.archive import read_archive
 from ulcli.network.backbone import Backbone
+from ulcli.network.build import build_network, load_weights
 from ulcli.network.linear import Linear
 
 if TYPE_CHECKING:
