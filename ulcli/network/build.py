@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from torch import Tensor, nn
 
 from ulcli.errors import UserError
 from ulcli.network.sources.registry import source_of
 
-if TYPE_CHECKING:
-    from torch import Tensor, nn
-
 
 def build_network(arch: str, num_classes: int | None = None) -> nn.Module:
-    """The network that `arch` means, randomly initialised; `num_classes` where its default does not do."""
+    """Build the network that `arch` names, randomly initialised; `num_classes` where its default does not do."""
     return source_of(arch).build(arch, num_classes)
 
 
 def network_for(arch: str, state: dict[str, Tensor]) -> tuple[nn.Module, int | None]:
-    """The network with the weights of a state dict, and the number of classes that it had to be built with."""
+    """Build the network with the weights of a state dict; also give the class count that it had to be built with."""
     source = source_of(arch)
     # A factory that wants a number gets one to begin with: the shapes of its weights show where the right one goes.
     num_classes = 2 if source.needs_class_count(arch) else None
@@ -53,7 +50,7 @@ def load_weights(network: nn.Module, state: dict[str, Tensor], arch: str) -> Non
 
 
 def _other_class_count(own: dict[str, Tensor], state: dict[str, Tensor]) -> int | None:
-    """The class count of a state dict whose classifier differs from the network's in the first dimension only."""
+    """Find the class count of a state dict whose classifier differs from the network's in its first dimension alone."""
     reshaped = {key for key in own if key in state and own[key].shape != state[key].shape}
     counts = {
         state[key].shape[0]

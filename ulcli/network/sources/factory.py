@@ -60,7 +60,7 @@ def _call_factory(name: str, num_classes: int | None) -> nn.Module:
 
 
 def _import_factory(name: str) -> Callable[..., Any]:
-    """The function or class that `name` means.
+    """Import the function or class that `name` means.
 
     A model file names the factory that it needs, and the file may come from a stranger, who can choose among all
     that is installed here or lies in the working directory. So nothing of Python's own is imported (os:abort), only
@@ -100,7 +100,7 @@ def _import_factory(name: str) -> Callable[..., Any]:
 
 
 def _promises_network(factory: Any) -> bool:
-    """Whether to expect a network, judged without a call: a class of them, or a function that says so or uses torch.
+    """Judge without a call whether to expect a network: a class of them, or a function that says so or uses torch.
 
     Functions of torch itself, all of which use it, must say so.
     """
@@ -119,13 +119,13 @@ def _is_network_class(value: Any) -> bool:
 
 
 def _is_of_networks(value: Any) -> bool:
-    """Whether something that a module has at hand is a network class or comes from a library of networks."""
+    """Tell whether something in a module is a network class or comes from a library of networks."""
     origin = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None)
     return _is_network_class(value) or str(origin).partition(".")[0] in _NETWORK_LIBRARIES
 
 
 def _resolved(annotation: str, namespace: Mapping[str, Any]) -> Any:
-    """What a dotted name in a module means; torch's own also where they are imported for type checkers alone."""
+    """Look up a dotted name in a module; torch's own also where they are imported for type checkers alone."""
     first, *rest = annotation.split(".")
     usual = {"torch": torch, "nn": torch.nn, "Module": torch.nn.Module}
     found = namespace.get(first, usual.get(first))

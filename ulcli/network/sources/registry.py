@@ -11,5 +11,5 @@ SOURCES: tuple[NetworkSource, ...] = (Factory(), Torchvision())
 
 
 def source_of(arch: str) -> NetworkSource:
-    """The source that an ARCH is meant for."""
+    """Find the source that an ARCH is meant for."""
     return next(source for source in SOURCES if source.recognises(arch))

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+
+from torch import nn
 
 from ulcli.data.transform import Transform
 from ulcli.errors import UserError
-
-if TYPE_CHECKING:
-    from torch import nn
 
 
 class NetworkSource(ABC):
@@ -23,24 +21,24 @@ class NetworkSource(ABC):
 
     @abstractmethod
     def recognises(self, arch: str) -> bool:
-        """Whether an ARCH is meant for this source, by its form alone."""
+        """Tell whether an ARCH is meant for this source, by its form alone."""
 
     @abstractmethod
     def build(self, arch: str, num_classes: int | None = None) -> nn.Module:
-        """The network, randomly initialised; `num_classes` where its default does not do."""
+        """Build the network, randomly initialised; `num_classes` where its default does not do."""
 
     def accepts_class_count(self, arch: str) -> bool:
-        """Whether the network can be built with another number of classes than its own."""
+        """Tell whether the network can be built with another number of classes than its own."""
         return True
 
     def needs_class_count(self, arch: str) -> bool:
-        """Whether the network cannot be built without a number of classes."""
+        """Tell whether the network cannot be built without a number of classes."""
         return False
 
     def published_network(self, arch: str) -> nn.Module:
-        """The network with its published weights; downloads them on first use."""
+        """Build the network with its published weights, downloaded on first use."""
         raise UserError(f"'{arch}' has no published weights; give a checkpoint")
 
     def published_transform(self, arch: str) -> Transform | None:
-        """The preprocessing of the published weights; None where there are none."""
+        """Give the preprocessing of the published weights; None where there are none."""
         return None

@@ -6,14 +6,13 @@ torchvision is imported where it is needed: this takes a second, which a network
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from torch import nn
 
 from ulcli.data.transform import Transform
 from ulcli.errors import UserError, unknown_name
 from ulcli.network.sources.source import NetworkSource
-
-if TYPE_CHECKING:
-    from torch import nn
 
 
 class Torchvision(NetworkSource):
@@ -55,7 +54,7 @@ class Torchvision(NetworkSource):
 
 
 def _models_with(arch: str) -> Any:
-    """The module `torchvision.models`, once it is sure that `arch` is one of its classifiers."""
+    """Give the module `torchvision.models`; raise `UserError` unless `arch` is one of its classifiers."""
     from torchvision import models
 
     known = models.list_models(module=models)
