@@ -11,12 +11,13 @@ from ulcli.data.imageset import ImageSet
 from ulcli.data.transform import Transform
 from ulcli.errors import UserError
 from ulcli.model.file import Model, is_model
-from ulcli.network.arch import network_for, published_network, published_transform
 from ulcli.network.archive import read_archive
 from ulcli.network.backbone import Backbone
+from ulcli.network.build import network_for
 from ulcli.network.checkpoint import parse_checkpoint, sample_checkpoint
 from ulcli.network.linear import Linear
 from ulcli.network.preprocessing import Preprocessing
+from ulcli.network.sources.registry import source_of
 
 
 @dataclass(frozen=True)
@@ -67,10 +68,10 @@ class StartingPoint:
         """The network without its classifier, and how the images to fit on are preprocessed for it."""
         if self.model is not None:
             return self.model.backbone.build(), self.model.transform
-        num_classes = None
+        num_classes, source = None, source_of(self.arch)
         if self.state is None:
-            network = published_network(self.arch)
+            network = source.published_network(self.arch)
         else:
             network, num_classes = network_for(self.arch, self.state)
-        transform = self.preprocessing.transform(network, published_transform(self.arch), images.native_size)
+        transform = self.preprocessing.transform(network, source.published_transform(self.arch), images.native_size)
         return Backbone.take_apart(self.arch, num_classes, network, transform.shape), transform

@@ -10,16 +10,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from ulcli.network.linear import Linear
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from uncertainty_loss import FeatureDensity
+from uncertainty_loss import FeatureDensity, Moments
 
 FITTED = ("mahalanobis", "relative_mahalanobis", "vim")  # of `FeatureBaselines`
 SEARCHED = ("knn",)  # of `Neighbours`
@@ -58,10 +56,6 @@ class FeatureBaselines:
     @classmethod
     def fit(cls, features: Tensor, labels: Tensor, classifier: Linear) -> FeatureBaselines:
         """From features (N, D) and labels (N,) of training images, and the classifier that reads them."""
-        import torch
-
-        from uncertainty_loss import FeatureDensity, Moments
-
         moments = Moments(classifier.num_classes)
         for rows in torch.arange(len(features)).split(_ROWS):  # type: ignore[no-untyped-call]
             moments.update(features[rows], labels[rows])
@@ -72,7 +66,7 @@ class FeatureBaselines:
 
     @staticmethod
     def size(num_features: int, num_classes: int) -> int:
-        """Bytes of what `state_dict` gives, at most: known before anything is fitted."""
+        """Bound the bytes of what `state_dict` gives, before anything is fitted."""
         axes = min(num_features, num_classes - 1)
         density = num_features * (1 + num_features + axes) + axes * (num_classes + 1)
         return 4 * (density + num_features * (1 + num_features - _principal(num_features)))
@@ -92,8 +86,6 @@ class FeatureBaselines:
     @classmethod
     def from_state_dict(cls, state: Mapping[str, Any]) -> FeatureBaselines:
         """The inverse of `state_dict`; ValueError where its parts do not fit each other."""
-        from uncertainty_loss import FeatureDensity
-
         density, vim = FeatureDensity.from_state_dict(state["density"]), state["vim"]
         size = len(density.centre)
         if vim["origin"].shape != (size,) or vim["minor"].dim() != 2 or len(vim["minor"]) != size:
@@ -106,14 +98,10 @@ class Neighbours:
     """Distance to the k-th nearest training image, among features of length 1."""
 
     def __init__(self, features: Tensor) -> None:
-        import torch
-
         self._bank = torch.nn.functional.normalize(features[_spaced(len(features))])
 
     def scores(self, features: Tensor, logits: Tensor) -> dict[str, np.ndarray]:
         """As `FeatureBaselines.scores`."""
-        import torch
-
         count = min(_NEIGHBOURS, len(self._bank))
         unit = torch.nn.functional.normalize(features)
         chunks = unit.split(max(1, _CHUNK // len(self._bank)))  # type: ignore[no-untyped-call]
@@ -123,23 +111,17 @@ class Neighbours:
 
 def _spaced(count: int) -> Tensor:
     """Positions of training images spread evenly over all of them: they come by class."""
-    import torch
-
     return torch.linspace(0, count - 1, min(count, _BANK), dtype=torch.float64).round().long()
 
 
 def _residual(features: Tensor, origin: Tensor, minor: Tensor) -> Tensor:
-    """How far features (N, D) lie from the origin along the minor directions: (N,), in double."""
-    import torch
-
+    """Measure how far features (N, D) lie from the origin along the minor directions: (N,), in double."""
     parts = features.split(_ROWS)  # type: ignore[no-untyped-call]
     return torch.cat([((part.double() - origin.double()) @ minor.double()).norm(dim=1) for part in parts])
 
 
 def _vim_space(features: Tensor, classifier: Linear) -> tuple[Tensor, Tensor]:
     """ViM's origin, where all logits are zero, and the directions (D, d) in which training features hardly vary."""
-    import torch
-
     origin = -(torch.linalg.pinv(classifier.weight.double()) @ classifier.bias.double()).float()
     size = features.shape[1]
     scatter = torch.zeros(size, size, dtype=torch.float64)

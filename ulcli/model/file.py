@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
+import torch
+from torch import Tensor, nn
+
+import uncertainty_loss as ul
 from ulcli.data.transform import Transform
 from ulcli.errors import UserError
 from ulcli.files import atomic_write
@@ -16,13 +20,11 @@ from ulcli.model.flags import Flags
 from ulcli.model.head import Head
 from ulcli.model.predictor import Predictor
 from ulcli.model.sets import PredictionSets
-from ulcli.network.arch import build_network, load_weights
 from ulcli.network.archive import read_archive
 from ulcli.network.backbone import Backbone
+from ulcli.network.build import build_network, load_weights
 from ulcli.network.linear import Linear
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from uncertainty_loss import Familiarity, FeatureDensity
 
 FORMAT = "uncertainty-loss model"
 VERSION = 1
@@ -80,8 +82,6 @@ class Model:
 
     def save(self, path: Path) -> None:
         """Write the file; a reader sees the old one or the new one, never a part."""
-        import torch
-
         content = {
             "format": FORMAT,
             "version": VERSION,
@@ -116,7 +116,7 @@ class Model:
 
     @classmethod
     def parse(cls, content: Any, path: Path) -> Model:
-        """A model from what its file holds."""
+        """Make a model of the content of its file."""
         if not is_model(content):
             raise UserError(f"'{path}' is no model of this tool; make one of a checkpoint: ul train {path} --arch ...")
         version = content.get("version")
@@ -134,7 +134,7 @@ class Model:
 
 
 def is_model(content: Any) -> bool:
-    """Whether the content of an archive is a model of this tool."""
+    """Tell whether the content of an archive is a model of this tool."""
     return isinstance(content, dict) and content.get("format") == FORMAT
 
 
@@ -160,8 +160,6 @@ def _predictor_content(predictor: Predictor) -> dict[str, Any]:
 
 
 def _predictor_from(content: dict[str, Any]) -> Predictor:
-    from uncertainty_loss import Familiarity, FeatureDensity
-
     head, evidence = content["head"], content["evidence"]
     linear = Linear(head["weight"], head["bias"])
     return Predictor(
@@ -203,9 +201,7 @@ def _from_content(content: dict[str, Any]) -> Model:
 
 
 def _checked(model: Model) -> Model:
-    """Entries that are each in order must fit together, too."""
-    import uncertainty_loss as ul
-
+    """Check that entries which are each in order fit together, too."""
     classes, predictor = len(model.classes), model.predictor
     if not classes or len(set(model.classes)) != classes:
         raise ValueError("class names are not distinct texts")
@@ -235,9 +231,6 @@ def _checked(model: Model) -> Model:
 
 def _check_fit(backbone: Backbone, fit: Fit) -> None:
     """Raise `UserError` unless blank images come out as the head and the density will read it."""
-    import torch
-    from torch import nn
-
     again = f"'{backbone.arch}' does not fit the rest of the model file"
     layer = None if backbone.head is None else backbone.network.get_submodule(backbone.head)
     if layer is not None and not isinstance(layer, nn.Linear):

@@ -5,18 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+import uncertainty_loss as ul
 from ulcli.data.splits import stratified_parts
 from ulcli.errors import UserError
 from ulcli.network.features import Features
 from ulcli.network.linear import Linear
 from ulcli.reporting import Reporter
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from uncertainty_loss import Loss
+from uncertainty_loss import Loss
 
 # (logits, target, progress of the annealing in [0, 1]) -> mean loss
 Objective = Callable[["Tensor", "Tensor", float], "Tensor"]
@@ -45,15 +45,11 @@ class Fitted:
 
 def cross_entropy_objective() -> Objective:
     """Plain cross-entropy, for a classifier to compare with where the checkpoint brings none."""
-    from torch.nn import functional as F
-
     return lambda logits, target, _: F.cross_entropy(logits, target)
 
 
 def evidential_objective(loss: Loss, reg_factor: float) -> Objective:
     """A Dirichlet loss on the evidence of the logits, its regulariser annealed up to `reg_factor`."""
-    import uncertainty_loss as ul
-
     evidence = ul.get_evidence_function(loss.evidence)
     return lambda logits, target, progress: loss.function(evidence(logits), target, reg_factor * progress)
 
@@ -74,8 +70,6 @@ def fit_linear(
     grows, later epochs would look worse for no other reason), decides which epoch is kept. So the set that later
     calibrates the model stays untouched. The same seed and thread count give the same weights to the bit.
     """
-    import torch
-
     recipe = recipe or Recipe()
     assert features.labels is not None
     random = torch.Generator().manual_seed(seed)
@@ -137,7 +131,7 @@ class Standardiser:
         return (features - self.mean) / self.std
 
     def absorb(self, linear: Linear) -> Linear:
-        """The layer that does on standardised features what `linear` does on raw ones."""
+        """Make the layer that does on standardised features what `linear` does on raw ones."""
         return Linear(linear.weight * self.std, linear.bias + linear.weight @ self.mean)
 
     def restore(self, linear: Linear) -> Linear:
@@ -148,8 +142,6 @@ class Standardiser:
 
 def _divide(labels: Tensor, share: float) -> tuple[Tensor, Tensor]:
     """Rows to fit on and rows to watch, each class in proportion; of a tiny set every row does both."""
-    import torch
-
     parts = stratified_parts(labels.numpy(), {"fit": 1 - share, "watch": share})
     fit, watch = torch.from_numpy(parts["fit"]), torch.from_numpy(parts["watch"])
     return (fit, watch) if len(watch) and len(fit) else (torch.arange(len(labels)), torch.arange(len(labels)))
@@ -162,8 +154,6 @@ def best_affine_start(classifier: Linear, features: Features, objective: Objecti
     trained networks give, would start beyond every clamp, where gradients vanish. So they are centred (the softmax
     does not change) and the best of a coarse grid of scales and shifts is taken, by the objective itself.
     """
-    import torch
-
     assert features.labels is not None
     weight = classifier.weight - classifier.weight.mean(0)
     bias = classifier.bias - classifier.bias.mean()

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from torch import Tensor
+
+import uncertainty_loss as ul
 from ulcli.model.predictor import Predictions
 from ulcli.reporting import Reporter
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 UNFAMILIAR, AMBIGUOUS = "unfamiliar", "ambiguous"
 
@@ -37,9 +36,7 @@ class Flags:
         target_accuracy: float | None,
         reporter: Reporter,
     ) -> Flags:
-        """Thresholds that keep their promise on new data of the validation kind; warns where they cannot."""
-        import uncertainty_loss as ul
-
+        """Choose thresholds that keep their promise on new data of the validation kind; warn where they cannot."""
         vacuity = predictions.vacuity
         threshold = ul.conformal_threshold(vacuity, rate)
         if math.isinf(threshold):
@@ -61,7 +58,7 @@ class Flags:
         return cls(rate, threshold, target_accuracy, bound)
 
     def reasons(self, alpha: Tensor, vacuity: Tensor) -> list[str | None]:
-        """Why each image is flagged, or None; unfamiliar goes before ambiguous."""
+        """Say why each image is flagged, or None; unfamiliar goes before ambiguous."""
         unfamiliar = self.unfamiliar(vacuity).tolist()
         bound = math.inf if self.doubt is None else self.doubt
         ambiguous = (doubts(alpha) > bound * _SLACK).tolist()
@@ -71,7 +68,7 @@ class Flags:
         ]
 
     def unfamiliar(self, vacuity: Tensor) -> Tensor:
-        """Which images are too unlike the training images, as a mask (N,)."""
+        """Mark the images that are too unlike the training images: a mask (N,)."""
         return vacuity > self.vacuity * _SLACK
 
     def __str__(self) -> str:

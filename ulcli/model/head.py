@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
+import torch
+from torch import Tensor
+
+import uncertainty_loss as ul
 from ulcli.network.linear import Linear
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Head:
         return self._evidence_of(self.linear(features)) + self.prior
 
     def shares(self, features: Tensor) -> Tensor:
-        """What share of the evidence each class has, shape (N, K), in double: which class, whatever the amount."""
+        """Give each class's share of the evidence, shape (N, K), in double: which class, whatever the amount."""
         if self.evidence == "clamped_exp":
             # Shares of an exponential do not depend on its level. With the clamp, outputs beyond it would tie.
             return (self.linear(features) / self.temperature).softmax(1)
@@ -35,17 +35,13 @@ class Head:
         return evidence / evidence.sum(1, keepdim=True)
 
     def calibrated(self, features: Tensor, labels: Tensor, expected: Callable[[Head], Tensor]) -> Head:
-        """This head with the temperature that makes its confidence on labelled validation features (N, D) likeliest.
+        """Fit the temperature that makes this head's confidence on labelled validation features (N, D) likeliest.
 
         `expected` gives the probabilities (N, K) that are to fit, from a head with another temperature. What has to
         come true is the confidence: that the prediction is right, as often as it says. The likelihood of the labels
         would also weigh how the rest is shared among the other classes, and where a loss shares it badly (max-norm is
         no proper scoring rule) no temperature suits both (the reduction of arXiv 2411.02988).
         """
-        import torch
-
-        import uncertainty_loss as ul
-
         predicted = self.linear(features).argmax(1)
         right = predicted == labels
         if bool(right.all()):
@@ -61,7 +57,5 @@ class Head:
         return replace(self, temperature=ul.fit_temperature(wrong_or_right, right.long()))
 
     def _evidence_of(self, outputs: Tensor) -> Tensor:
-        import uncertainty_loss as ul
-
         # Inside the evidence function, so that outputs beyond a clamp, which still rank the classes, come back.
         return ul.get_evidence_function(self.evidence)(outputs / self.temperature)

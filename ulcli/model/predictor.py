@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
+import torch
+from torch import Tensor
+
+import uncertainty_loss as ul
 from ulcli.errors import UserError
 from ulcli.model.choices import EvidenceFrom
 from ulcli.model.head import Head
 from ulcli.network.linear import Linear
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from uncertainty_loss import Familiarity, FeatureDensity, Moments
+from uncertainty_loss import Familiarity, FeatureDensity, Moments
 
 
 @dataclass(frozen=True)
@@ -27,9 +26,7 @@ class Predictions:
 
     @property
     def vacuity(self) -> Tensor:
-        """Lack of evidence, (N,): what flags are set by."""
-        import uncertainty_loss as ul
-
+        """Lack of evidence, (N,), which flags are set by."""
         return ul.vacuity(self.alpha, prior=self.prior)
 
 
@@ -65,9 +62,6 @@ class Predictor:
         evidence_from: EvidenceFrom,
     ) -> Predictor:
         """From a fitted head, the moments of the training images, and validation images with their labels."""
-        import uncertainty_loss as ul
-        from uncertainty_loss import Familiarity, FeatureDensity
-
         if len(features) < 3:
             raise UserError(f"{len(features)} validation images are too few to calibrate anything; give many more")
         density = FeatureDensity.fit(moments)
@@ -102,8 +96,6 @@ class Predictor:
 
 
 def _signs(density: FeatureDensity, baseline: Linear, features: Tensor, embedding: Tensor) -> Tensor:
-    import torch
-
     distance, relative = density.score(embedding)
     energy = -baseline(features).logsumexp(1)
     return torch.stack([distance, relative, energy], 1)

@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 
 @dataclass(frozen=True)
 class Kind:
@@ -48,7 +50,7 @@ def _is_texts(value: Any) -> bool:
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether JSON could hold it."""
+    """Tell whether JSON could hold it."""
     if isinstance(value, dict):
         return all(isinstance(key, str) and _is_plain(item) for key, item in value.items())
     if isinstance(value, list):
@@ -57,9 +59,7 @@ def _is_plain(value: Any) -> bool:
 
 
 def _is_tensor(value: Any) -> bool:
-    """Whether it is a tensor that has all its numbers: a few bytes can be expanded to any size."""
-    import torch
-
+    """Tell whether it is a tensor that has all its numbers: a few bytes can be expanded to any size."""
     return (
         isinstance(value, torch.Tensor)
         and value.layout is torch.strided

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from torch import Tensor
+
+import uncertainty_loss as ul
 from ulcli.model.choices import SetMethod
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 _KEPT = 20_000  # validation scores kept at most
 
@@ -24,17 +24,13 @@ class PredictionSets:
     @classmethod
     def fit(cls, probabilities: Tensor, labels: Tensor) -> PredictionSets:
         """From validation predictions (N, K) and labels (N,)."""
-        import uncertainty_loss as ul
-
         # Evenly spaced rows: they come by class.
         rows = range(0, len(labels), -(-len(labels) // _KEPT))
         p, y = probabilities[rows], labels[rows]
         return cls(ul.lac_scores(p, y), ul.aps_scores(p, y))
 
     def classes(self, probabilities: Tensor, coverage: float, method: SetMethod) -> Tensor:
-        """Which classes cannot be excluded, as a mask (N, K); all of them where the validation data are too few."""
-        import uncertainty_loss as ul
-
+        """Mark the classes that cannot be excluded: a mask (N, K); all where the validation data are too few."""
         predict: Callable[[Tensor, float], Tensor] = ul.lac_sets if method is SetMethod.LAC else ul.aps_sets
         scores = self.lac if method is SetMethod.LAC else self.aps
         return predict(probabilities, ul.conformal_threshold(scores, 1 - coverage))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import platformdirs
+import torch
 
 from ulcli.errors import UserError
 from ulcli.files import atomic_write
@@ -39,8 +40,6 @@ class FeatureCache:
 
     def get(self, key: str) -> dict[str, Any] | None:
         """The entry, or None where there is none that can be read."""
-        import torch
-
         path = self._path(key)
         try:
             entry = torch.load(path, weights_only=True)
@@ -56,8 +55,6 @@ class FeatureCache:
 
     def put(self, key: str, entry: dict[str, Any]) -> str | None:
         """Keep an entry; returns why it could not be kept, or None."""
-        import torch
-
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with atomic_write(self._path(key), "wb") as stream:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import torch
+
 from ulcli.errors import UserError
 
 
 def resolve_device(name: str) -> str:
-    """`auto` to the best device there is; any other name checked, so that it fails before the work."""
-    import torch
-
+    """Turn `auto` into the best device there is; check any other name, so that it fails before the work."""
     if name == "auto":
         if torch.cuda.is_available():
             return "cuda"

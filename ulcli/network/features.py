@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from ulcli.data.imageset import ImageSet, hash_parts
 from ulcli.data.loader import batches
@@ -15,11 +17,7 @@ from ulcli.errors import UserError, shorten
 from ulcli.network.backbone import NOT_FINITE, Backbone
 from ulcli.network.cache import FeatureCache
 from ulcli.reporting import Reporter
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from uncertainty_loss import Moments
+from uncertainty_loss import Moments
 
 
 @dataclass(frozen=True)
@@ -53,10 +51,6 @@ class Extractor:
         With `for_density` the embeddings of labelled images are not kept but streamed into their moments: those of
         a million images would fill the memory.
         """
-        import torch
-
-        from uncertainty_loss import Moments
-
         key = self._key(images, for_density=for_density) if self.cache else ""
         entry = self.cache.get(key) if self.cache else None
         if entry is None:
@@ -73,10 +67,6 @@ class Extractor:
         return Features(entry["values"], entry["embedding"], labels, entry["errors"], moments)
 
     def _pass(self, images: ImageSet, reporter: Reporter, *, for_density: bool) -> dict[str, Any]:
-        import torch
-
-        from uncertainty_loss import Moments
-
         self.backbone.network.to(self.device)
         values: list[Tensor] = []
         embeddings: list[Tensor] = []
@@ -118,9 +108,7 @@ class Extractor:
 
     @cached_property
     def _network_key(self) -> str:
-        """What the features of an image depend on besides the image; hashed once, for weights may be a gigabyte."""
-        import torch
-
+        """Hash all that the features of an image depend on besides it; once, for weights may be a gigabyte."""
         # The code of a network may change while its weights do not, so what it makes of one image counts too; in
         # half precision, for the last digits may depend on the number of threads.
         probe = torch.randn(1, *self.transform.shape, generator=torch.Generator().manual_seed(0))

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from torch import Tensor
+import torch
+from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -31,13 +30,9 @@ class Linear:
     @classmethod
     def identity(cls, size: int) -> Linear:
         """For features that are logits already."""
-        import torch
-
         return cls(torch.eye(size), torch.zeros(size))
 
     @classmethod
     def zeros(cls, num_classes: int, num_features: int) -> Linear:
         """A classifier that prefers nothing."""
-        import torch
-
         return cls(torch.zeros(num_classes, num_features), torch.zeros(num_classes))

@@ -4,8 +4,8 @@ import torch
 
 from ulcli.data.catalog import DataName, Places, labelled_set
 from ulcli.data.transform import Transform
-from ulcli.network.arch import network_for
 from ulcli.network.archive import read_archive
+from ulcli.network.build import network_for
 from ulcli.network.checkpoint import parse_checkpoint, sample_checkpoint
 
 

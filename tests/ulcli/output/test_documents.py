@@ -14,8 +14,7 @@ from ulcli.evaluation.ood import OODResult, ShiftResult
 from ulcli.evaluation.verdict import Verdict
 from ulcli.expressions import Condition
 from ulcli.output.documents import EVALUATE_COLUMNS, evaluate_document, evaluate_rows, info_document, train_document
-from ulcli.output.formats import Format
-from ulcli.output.rows import to_json, write_rows
+from ulcli.output.rows import Rows, to_json, write_csv
 
 FIGURES = {"auroc": 0.91, "aupr_in": 0.92, "aupr_out": 0.93, "fpr95": 0.44, "fpr95_in": 0.33}
 BOUNDS = {"auroc": [0.9, 0.925], **{key: [None, None] for key in list(FIGURES)[1:]}}
@@ -87,7 +86,7 @@ def test_an_evaluation_as_rows():
         ("noise", 500, "vacuity", "fpr95_in", 0.33, None, None),
     ]
     stream = io.StringIO()
-    write_rows(rows, EVALUATE_COLUMNS, Format.CSV, stream)
+    write_csv(Rows(EVALUATE_COLUMNS, rows), stream)
     assert stream.getvalue().splitlines()[1] == "digits:test,1234,head,accuracy,0.97,,"
 
 

@@ -1,0 +1,31 @@
+"""Which source an ARCH is meant for."""
+
+from pathlib import Path
+
+import pytest
+
+from ulcli.network.sources.factory import Factory
+from ulcli.network.sources.registry import SOURCES, source_of
+from ulcli.network.sources.torchvision import Torchvision
+
+COMMANDS = Path(__file__).parents[4] / "docs" / "commands.md"
+
+
+@pytest.mark.parametrize(
+    ("arch", "kind"),
+    [
+        ("resnet18", Torchvision),
+        ("no_such_network", Torchvision),
+        ("package.module:factory", Factory),
+        (":", Factory),
+    ],
+)
+def test_the_form_of_an_arch_tells_its_source(arch, kind):
+    assert isinstance(source_of(arch), kind)
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda source: type(source).__name__)
+def test_every_source_takes_its_own_example_and_is_documented(source):
+    assert source_of(source.example) is source
+    assert source.description
+    assert f"`{source.example}`" in COMMANDS.read_text()
