@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ulcli.data.catalog import DataName, Places, comes_in_parts, labelled_set, strange_set
-from ulcli.data.imageset import ImageSet, of_classes, relabel
+from ulcli.data.imageset import ImageSet, LabelledSet, of_classes, relabel
 from ulcli.data.loader import default_workers
 from ulcli.data.shifts import Shift, Shifted
 from ulcli.data.sources import builtin
@@ -248,7 +248,7 @@ def _figures(probabilities: np.ndarray, features: Features, draws: Resamples) ->
 
 def _labelled(
     settings: EvaluateSettings, model: Model, places: Places, reporter: Reporter
-) -> tuple[ImageSet, ImageSet | None]:
+) -> tuple[LabelledSet, LabelledSet | None]:
     """The images of the classes that the model knows, and those of the classes that were held out from it."""
     fitted_on = DataName.parse(model.data["name"])
     data = settings.data or DataName(fitted_on.name, "test")
@@ -263,7 +263,6 @@ def _labelled(
     if same and (split in ("all", fitted_on.split or "train") or fitted_on.split == "all"):
         reporter.warn(f"the model was fitted on images of '{data.name}:{split}': these figures are too good")
     images = labelled_set(data, split, places)
-    assert images.classes is not None
     held_out = [name for name in images.classes if name in model.data["hold_out"]]
     unknown = [name for name in images.classes if name not in model.classes and name not in held_out]
     if unknown:
@@ -313,7 +312,6 @@ def _feature_baselines(
     data = DataName.parse(model.data["name"])
     try:
         images = labelled_set(data, "train", places)
-        assert images.classes is not None
         if model.data["hold_out"]:
             images = of_classes(images, [name for name in images.classes if name in model.classes], images.name)
         images = relabel(images, model.classes)

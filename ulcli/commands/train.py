@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ulcli import __version__
 from ulcli.data.catalog import DataName, Places, comes_in_parts, labelled_set
-from ulcli.data.imageset import ImageSet, of_classes, relabel
+from ulcli.data.imageset import ImageSet, LabelledSet, of_classes, relabel
 from ulcli.data.loader import default_workers
 from ulcli.data.transform import Transform
 from ulcli.errors import UserError, shorten, unknown_name
@@ -127,7 +127,6 @@ def train(settings: TrainSettings, reporter: Reporter | None = None) -> TrainRes
     for part, part_images in ((features, images), (held_out, validation)):
         warn_of_unreadable(part, part_images, reporter)
 
-    assert images.classes is not None
     assert features.moments is not None
     assert held_out.labels is not None
     baseline = _baseline(source, backbone, images.classes, features, settings.seed, reporter)
@@ -240,7 +239,7 @@ def _data_name(settings: TrainSettings) -> DataName:
     return DataName("digits")
 
 
-def _data(settings: TrainSettings, source: _Source) -> tuple[ImageSet, ImageSet]:
+def _data(settings: TrainSettings, source: _Source) -> tuple[LabelledSet, LabelledSet]:
     """The images to fit on, and those to validate with, which must be others."""
     data = _data_name(settings)
     val = settings.val or DataName(data.name, "val")
@@ -253,7 +252,6 @@ def _data(settings: TrainSettings, source: _Source) -> tuple[ImageSet, ImageSet]
     validation = labelled_set(val, "val" if same or comes_in_parts(val.name) else "all", settings.places)
     images, validation = _without(images, settings.hold_out), _without(validation, settings.hold_out)
     classes = images.classes
-    assert classes is not None
     if len(classes) < 2:
         raise UserError(
             f"'{images.name}' has too few classes to fit on ({len(classes)}); a classifier needs two or more"
@@ -265,9 +263,8 @@ def _data(settings: TrainSettings, source: _Source) -> tuple[ImageSet, ImageSet]
     return relabel(images, classes), relabel(validation, classes)
 
 
-def _without(images: ImageSet, names: Sequence[str]) -> ImageSet:
+def _without(images: LabelledSet, names: Sequence[str]) -> LabelledSet:
     """The set without the classes to hold out."""
-    assert images.classes is not None
     for name in names:
         if name not in images.classes:
             raise unknown_name("class", name, images.classes, "given to --hold-out")
@@ -276,9 +273,8 @@ def _without(images: ImageSet, names: Sequence[str]) -> ImageSet:
     return of_classes(images, [name for name in images.classes if name not in names], images.name)
 
 
-def check_classes(images: ImageSet, classes: tuple[str, ...], owner: str) -> None:
+def check_classes(images: LabelledSet, classes: tuple[str, ...], owner: str) -> None:
     """Raise `UserError` unless the classes of a labelled set are the expected ones."""
-    assert images.classes is not None
     unknown = [name for name in images.classes if name not in classes]
     missing = [name for name in classes if name not in images.classes]
     if unknown or missing:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 
-from ulcli.data.imageset import ImageSet, hash_parts
+from ulcli.data.imageset import ImageSet, LabelledSet, hash_parts
 from ulcli.data.loader import batches
 from ulcli.data.transform import Transform
 from ulcli.errors import UserError, shorten
@@ -47,6 +47,10 @@ class Extractor:
     workers: int = 1
     cache: FeatureCache | None = None
 
+    @overload
+    def __call__(self, images: LabelledSet, reporter: Reporter, *, for_density: bool = ...) -> Features: ...
+    @overload
+    def __call__(self, images: ImageSet, reporter: Reporter, *, for_density: Literal[False] = ...) -> Features: ...
     def __call__(self, images: ImageSet, reporter: Reporter, *, for_density: bool = False) -> Features:
         """Features of a whole set, from the cache where the same network saw the same images before.
 
@@ -83,6 +87,7 @@ class Extractor:
         readable: list[int] = []
         errors: dict[str, str] = {}
         moments = Moments(len(images.classes or ()))
+        streamed = images.labels if for_density else None
         with reporter.track(f"features of {images.name}", len(images)) as advance:
             for batch in batches(images, self.transform, self.batch_size, self.workers):
                 wrong = dict(batch.errors)
@@ -92,9 +97,8 @@ class Extractor:
                     kept = [index for index, fine in zip(batch.readable, finite.tolist(), strict=True) if fine]
                     wrong |= dict.fromkeys(set(batch.readable).difference(kept), NOT_FINITE)
                     values.append(activations.features[finite])
-                    if for_density:
-                        assert images.labels is not None
-                        moments.update(activations.embedding[finite], torch.from_numpy(images.labels[kept]))
+                    if streamed is not None:
+                        moments.update(activations.embedding[finite], torch.from_numpy(streamed[kept]))
                     else:
                         embeddings.append(activations.embedding[finite])
                     readable += kept

@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 import uncertainty_loss as ul
-from ulcli.data.imageset import ArraySet, Subset, relabel
+from ulcli.data.imageset import Subset, relabel
+from ulcli.data.sources.arrays import ArraySet, LabelledArrays
 from ulcli.data.sources.folders import class_folder, plain_folder
 from ulcli.data.transform import Transform
 from ulcli.errors import UserError
@@ -147,7 +148,7 @@ def test_an_image_that_gives_nan_counts_as_unreadable(backbone, recorder, tmp_pa
     pixels = np.random.default_rng(0).integers(0, 256, (6, 8, 8), np.uint8)
     kept = [0, 2, 4, 5]
     pixels[[1, 3]] = 7
-    images = ArraySet("toy", pixels, np.array([0, 0, 1, 1, 1, 0]), ("a", "b"))
+    images = LabelledArrays("toy", pixels, np.array([0, 0, 1, 1, 1, 0]), ("a", "b"))
     expected = Extractor(backbone, TRANSFORM)(Subset(images, kept, "fine"), recorder)
     backbone.network.body[0] = nn.Sequential(Divides(), backbone.network.body[0])
     if hidden:
@@ -179,7 +180,7 @@ def test_a_layer_that_gives_nan_where_the_outcome_hides_it(backbone, recorder):
     backbone.network.body[2] = nn.Sequential(NoNaN(), nn.AdaptiveAvgPool2d(1))
     with torch.no_grad():
         backbone.network.body[0].bias[0] = torch.nan
-    images = ArraySet("toy", np.zeros((3, 8, 8), np.uint8), np.zeros(3, int), ("a",))
+    images = LabelledArrays("toy", np.zeros((3, 8, 8), np.uint8), np.zeros(3, int), ("a",))
     for density in (False, True):
         with pytest.raises(UserError, match=r"features that are not finite \(NaN or infinite\) on 'toy'"):
             Extractor(backbone, TRANSFORM)(images, recorder, for_density=density)
