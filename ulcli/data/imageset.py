@@ -34,7 +34,11 @@ class ImageSet(ABC):
 
     @abstractmethod
     def digest(self) -> str:
-        """A hash that changes when the images, their order or their labels do, and lasts when the files are copied."""
+        """A hash that changes when the images, their order or their labels do, and lasts when the files are copied.
+
+        Labels are the numbers in `labels`; compare the names of the classes as well. What the user calls the set,
+        or where it lies, does not count.
+        """
 
     def cache_key(self) -> str:
         """As `digest`, but of these very files: features kept under it are never those of other images."""

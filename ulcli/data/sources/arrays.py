@@ -26,7 +26,7 @@ class ArraySet(ImageSet):
         return Image.fromarray(self.images[index])
 
     def digest(self) -> str:
-        return hash_parts(self.name, self.images, self.labels)
+        return hash_parts(self.images, self.labels)
 
 
 class LabelledArrays(LabelledSet, ArraySet):

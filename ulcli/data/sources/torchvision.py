@@ -92,6 +92,7 @@ class TorchvisionSet(LabelledSet):
         return to_plain(image)
 
     def digest(self) -> str:
+        # The name, always the same for the same files, is there for model files of old, which hold this hash.
         return hash_parts(self.name, np.asarray(self.data.data), self.labels)
 
 

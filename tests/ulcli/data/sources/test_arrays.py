@@ -30,3 +30,11 @@ def test_colour_and_oblong_arrays():
     assert data.load(0).size == (6, 4)
     assert data.native_size is None
     assert data.label_name(0) is None
+
+
+def test_the_digest_is_of_the_content(images):
+    alone, labelled = ArraySet("toy", images), LabelledArrays("toy", images, LABELS, ("a", "b"))
+    assert alone.digest() == ArraySet("other name", np.asfortranarray(images)).digest()
+    assert labelled.digest() == LabelledArrays("other name", images.copy(), LABELS.copy(), ("a", "b")).digest()
+    assert labelled.digest() == LabelledArrays("toy", images, LABELS, ("cat", "dog")).digest()
+    assert alone.digest() != labelled.digest()
