@@ -73,3 +73,11 @@ def test_no_such_file(tmp_path):
         read_labelled_list(tmp_path / "none.csv", "n")
     with pytest.raises(UserError, match=r"cannot read '.*': Is a directory"):
         read_labelled_list(tmp_path, "n")
+
+
+def test_the_digest_follows_rows_and_labels(manifest):
+    digests = [
+        read_list(manifest(f"path,label\n{rows}"), "n").digest()
+        for rows in ("a.png,x\nb.png,y\n", "b.png,y\na.png,x\n", "a.png,y\nb.png,x\n", "a.png,x\nb.png,x\n")
+    ]
+    assert len({*digests, read_list(manifest("path\na.png\nb.png\n"), "n").digest()}) == 5
