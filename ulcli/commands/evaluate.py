@@ -13,7 +13,7 @@ from ulcli.commands.outcome import exit_status
 from ulcli.commands.passes import extractor
 from ulcli.commands.settings import EvaluateSettings
 from ulcli.data.catalog import DataName, Places, comes_in_parts, labelled_set, strange_set
-from ulcli.data.imageset import ImageSet, of_classes, relabel
+from ulcli.data.imageset import ImageSet, LabelledSet, of_classes, relabel
 from ulcli.data.shifts import Shifted
 from ulcli.data.sources import builtin
 from ulcli.errors import ExitCode, UserError, shorten
@@ -81,8 +81,10 @@ def evaluate(settings: EvaluateSettings, reporter: Reporter | None = None) -> Ev
     extract = extractor(settings, model.backbone.build(), model.transform)
     bench = _Bench(settings, model, extract, _baselines(model, places, extract, reporter), reporter)
 
-    data = bench.scored(bench.features(images), 0)
-    metrics = data.metrics(model.flags)
+    features = extract(images, reporter)
+    warn_of_unreadable(features, images, reporter)
+    data = bench.scored(features, 0)
+    metrics = data.metrics(model.flags, features.labels)
     against_ood = bench.against_ood(data, ood_sets)
     values = {name: estimate.value for name, estimate in metrics.items()}
     values["ood_auroc"] = worst_auroc(against_ood.results.values())
@@ -91,7 +93,7 @@ def evaluate(settings: EvaluateSettings, reporter: Reporter | None = None) -> Ev
         data=images.name,
         n=len(data),
         metrics=metrics,
-        baseline=data.baseline_metrics(),
+        baseline=data.baseline_metrics(features.labels),
         ood=against_ood.results,
         shift=bench.on_shifts(data, images),
         verdict=Verdict.of(against_ood.aurocs),
@@ -119,12 +121,6 @@ class _Bench:
     baselines: Sequence[FeatureBaselines | Neighbours]
     reporter: Reporter
 
-    def features(self, images: ImageSet) -> Features:
-        """Extract features, and tell which images were left out."""
-        features = self.extract(images, self.reporter)
-        warn_of_unreadable(features, images, self.reporter)
-        return features
-
     def scored(self, features: Features, position: int) -> ScoredSet:
         """Compute the scores of a set; sets that are compared get other positions, so that they are drawn apart."""
         draws = Resamples.of(len(features), self.settings.bootstrap, (self.settings.seed, position))
@@ -135,14 +131,16 @@ class _Bench:
         results: dict[str, OODResult] = {}
         aurocs, unreadable = [], 0
         for position, (kind, images) in enumerate(sets, start=1):
-            scored = self.scored(self.features(images), position)
+            features = self.extract(images, self.reporter)
+            warn_of_unreadable(features, images, self.reporter)
+            scored = self.scored(features, position)
             scores, aurocs_here = scored.told_from(data)
             results[images.name] = OODResult(kind, len(scored), scores)
             aurocs.append(aurocs_here)
             unreadable += len(scored.features.errors)
         return _AgainstOOD(results, aurocs, unreadable)
 
-    def on_shifts(self, data: ScoredSet, images: ImageSet) -> dict[str, ShiftResult]:
+    def on_shifts(self, data: ScoredSet, images: LabelledSet) -> dict[str, ShiftResult]:
         """Measure on corrupted copies of the images."""
         results: dict[str, ShiftResult] = {}
         for shift in self.settings.shifts:
@@ -152,17 +150,16 @@ class _Bench:
                 warn_of_unreadable(features, corrupted, self.reporter)
             scored = self.scored(features, 0)  # the same images, so the same draws: what differs is the shift alone
             scores, _ = scored.told_from(data)
-            results[str(shift)] = ShiftResult(len(scored), scored.metrics(self.model.flags), scores)
+            results[str(shift)] = ShiftResult(len(scored), scored.metrics(self.model.flags, features.labels), scores)
         return results
 
 
 def _labelled(
     settings: EvaluateSettings, model: Model, places: Places, reporter: Reporter
-) -> tuple[ImageSet, ImageSet | None]:
+) -> tuple[LabelledSet, LabelledSet | None]:
     """Open the images of the classes that the model knows, and those of the classes that were held out from it."""
     data, split = _split_to_read(settings, model, reporter)
     images = labelled_set(data, split, places)
-    assert images.classes is not None
     held_out = [name for name in images.classes if name in model.data["hold_out"]]
     _check_classes(images, held_out, settings, model, reporter)
     if not held_out:
@@ -189,10 +186,9 @@ def _split_to_read(settings: EvaluateSettings, model: Model, reporter: Reporter)
 
 
 def _check_classes(
-    images: ImageSet, held_out: Sequence[str], settings: EvaluateSettings, model: Model, reporter: Reporter
+    images: LabelledSet, held_out: Sequence[str], settings: EvaluateSettings, model: Model, reporter: Reporter
 ) -> None:
     """Raise `UserError` for classes that the model does not know, and warn of those without images."""
-    assert images.classes is not None
     unknown = [name for name in images.classes if name not in model.classes and name not in held_out]
     if unknown:
         raise UserError(
@@ -235,7 +231,7 @@ def _baselines(
     """
     images = _training_images(model, places)
     if images is not None:
-        features = extract(images, reporter, for_density=True)
+        features = extract.for_training(images, reporter)
         return feature_baselines(features, model.predictor.baseline, model.feature_baselines)
     left_out = f"{', '.join(SEARCHED)} is" if model.feature_baselines else f"{', '.join(BASELINES)} are"
     reporter.warn(
@@ -245,11 +241,10 @@ def _baselines(
     return [model.feature_baselines] if model.feature_baselines else []
 
 
-def _training_images(model: Model, places: Places) -> ImageSet | None:
+def _training_images(model: Model, places: Places) -> LabelledSet | None:
     """Open the images that the model was fitted on; None where they are gone or have changed."""
     try:
         images = labelled_set(DataName.parse(model.data["name"]), "train", places)
-        assert images.classes is not None
         if model.data["hold_out"]:
             images = of_classes(images, [name for name in images.classes if name in model.classes], images.name)
         images = relabel(images, model.classes)

@@ -18,7 +18,7 @@ from ulcli.commands.passes import extractor
 from ulcli.commands.settings import TrainSettings
 from ulcli.commands.starting_point import StartingPoint
 from ulcli.commands.training_data import training_data, training_name
-from ulcli.data.imageset import ImageSet
+from ulcli.data.imageset import LabelledSet
 from ulcli.errors import ExitCode, UserError
 from ulcli.evaluation.classification import classification_metrics
 from ulcli.evaluation.weakness import warn_of_weakness
@@ -32,7 +32,7 @@ from ulcli.model.head import Head
 from ulcli.model.predictor import Predictor
 from ulcli.model.sets import PredictionSets
 from ulcli.network.backbone import Backbone
-from ulcli.network.features import Features, warn_of_unreadable
+from ulcli.network.features import LabelledFeatures, TrainingFeatures, warn_of_unreadable
 from ulcli.network.linear import Linear
 from ulcli.reporting import Reporter, Silent
 from uncertainty_loss import Loss
@@ -85,11 +85,10 @@ def train(settings: TrainSettings, reporter: Reporter | None = None) -> TrainRes
     images, validation = training_data(settings, start.classes)
     backbone, transform = start.backbone(images)
     extract = extractor(settings, backbone, transform)
-    features, held_out = extract(images, reporter, for_density=True), extract(validation, reporter)
+    features, held_out = extract.for_training(images, reporter), extract(validation, reporter)
     for part, part_images in ((features, images), (held_out, validation)):
         warn_of_unreadable(part, part_images, reporter)
 
-    assert images.classes is not None
     baseline = start.baseline or _baseline(backbone, images.classes, features, settings.seed, reporter)
     head, fit = _fit_head(loss, settings, baseline, features, reporter)
     predictor = _predictor(head, baseline, features, held_out, settings)
@@ -142,7 +141,7 @@ def _check_output(settings: TrainSettings) -> None:
 
 
 def _baseline(
-    backbone: Backbone, classes: tuple[str, ...], features: Features, seed: int, reporter: Reporter
+    backbone: Backbone, classes: tuple[str, ...], features: LabelledFeatures, seed: int, reporter: Reporter
 ) -> Linear:
     """The cross-entropy classifier: the checkpoint's own where it has as many classes, else a new one."""
     own = backbone.own_classifier()
@@ -161,7 +160,7 @@ def _baseline(
 
 
 def _fit_head(
-    loss: Loss, settings: TrainSettings, baseline: Linear, features: Features, reporter: Reporter
+    loss: Loss, settings: TrainSettings, baseline: Linear, features: LabelledFeatures, reporter: Reporter
 ) -> tuple[Head, dict[str, Any]]:
     """The head, and how it was fitted."""
     reg_factor = _reg_factor(settings, loss)
@@ -185,10 +184,8 @@ def _reg_factor(settings: TrainSettings, loss: Loss) -> float:
 
 
 def _predictor(
-    head: Head, baseline: Linear, features: Features, held_out: Features, settings: TrainSettings
+    head: Head, baseline: Linear, features: TrainingFeatures, held_out: LabelledFeatures, settings: TrainSettings
 ) -> Predictor:
-    assert features.moments is not None
-    assert held_out.labels is not None
     return Predictor.fit(
         head,
         baseline,
@@ -202,10 +199,9 @@ def _predictor(
 
 
 def _thresholds(
-    predictor: Predictor, held_out: Features, settings: TrainSettings, reporter: Reporter
+    predictor: Predictor, held_out: LabelledFeatures, settings: TrainSettings, reporter: Reporter
 ) -> tuple[Flags, PredictionSets]:
     """What is promised, from the validation images."""
-    assert held_out.labels is not None
     predictions = predictor(held_out.values, held_out.embedding)
     flags = Flags.fit(
         predictions,
@@ -217,10 +213,11 @@ def _thresholds(
     return flags, PredictionSets.fit(ul.expected_probability(predictions.alpha), held_out.labels)
 
 
-def _compare(predictor: Predictor, held_out: Features) -> tuple[dict[str, float], dict[str, float], dict[str, float]]:
+def _compare(
+    predictor: Predictor, held_out: LabelledFeatures
+) -> tuple[dict[str, float], dict[str, float], dict[str, float]]:
     """Figures on the validation images: of the baseline, and of the head before and after its temperature is set."""
     labels = held_out.labels
-    assert labels is not None
     predictions = predictor(held_out.values, held_out.embedding)
     uncalibrated = predictor.uncalibrated().predict(held_out.values, predictions.typicality)
     return (
@@ -230,7 +227,9 @@ def _compare(predictor: Predictor, held_out: Features) -> tuple[dict[str, float]
     )
 
 
-def _data_record(settings: TrainSettings, images: ImageSet, features: Features, held_out: Features) -> dict[str, Any]:
+def _data_record(
+    settings: TrainSettings, images: LabelledSet, features: TrainingFeatures, held_out: LabelledFeatures
+) -> dict[str, Any]:
     return {
         "name": str(training_name(settings).resolved()),
         "root": str(settings.places.root.resolve()),
@@ -241,11 +240,10 @@ def _data_record(settings: TrainSettings, images: ImageSet, features: Features, 
     }
 
 
-def _feature_baselines(features: Features, baseline: Linear) -> FeatureBaselines | None:
+def _feature_baselines(features: LabelledFeatures, baseline: Linear) -> FeatureBaselines | None:
     """What `ul evaluate` compares with, from the features that are there now; None where it would swell the file."""
     if FeatureBaselines.size(features.values.shape[1], baseline.num_classes) > SMALL:
         return None
-    assert features.labels is not None
     return FeatureBaselines.fit(features.values, features.labels, baseline)
 
 

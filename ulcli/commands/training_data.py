@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ulcli.commands.settings import TrainSettings
 from ulcli.data.catalog import DataName, comes_in_parts, labelled_set
-from ulcli.data.imageset import ImageSet, of_classes, relabel
+from ulcli.data.imageset import LabelledSet, of_classes, relabel
 from ulcli.errors import UserError, shorten, unknown_name
 
 
@@ -19,7 +19,7 @@ def training_name(settings: TrainSettings) -> DataName:
     return DataName("digits")
 
 
-def training_data(settings: TrainSettings, classes: tuple[str, ...] | None) -> tuple[ImageSet, ImageSet]:
+def training_data(settings: TrainSettings, classes: tuple[str, ...] | None) -> tuple[LabelledSet, LabelledSet]:
     """The images to fit on and those to validate with; `classes` are those of a model that is fitted again."""
     data = training_name(settings)
     val = settings.val_name or DataName(data.name, "val")
@@ -32,7 +32,6 @@ def training_data(settings: TrainSettings, classes: tuple[str, ...] | None) -> t
     validation = labelled_set(val, "val" if same or comes_in_parts(val.name) else "all", settings.places)
     images, validation = _without(images, settings.hold_out), _without(validation, settings.hold_out)
     found = images.classes
-    assert found is not None
     if len(found) < 2:
         raise UserError(f"'{images.name}' has too few classes to fit on ({len(found)}); a classifier needs two or more")
     if classes is not None:
@@ -42,9 +41,8 @@ def training_data(settings: TrainSettings, classes: tuple[str, ...] | None) -> t
     return relabel(images, found), relabel(validation, found)
 
 
-def _without(images: ImageSet, names: Sequence[str]) -> ImageSet:
+def _without(images: LabelledSet, names: Sequence[str]) -> LabelledSet:
     """The set without the classes to hold out."""
-    assert images.classes is not None
     for name in names:
         if name not in images.classes:
             raise unknown_name("class", name, images.classes, "given to --hold-out")
@@ -53,9 +51,8 @@ def _without(images: ImageSet, names: Sequence[str]) -> ImageSet:
     return of_classes(images, [name for name in images.classes if name not in names], images.name)
 
 
-def _check_classes(images: ImageSet, classes: tuple[str, ...], owner: str) -> None:
+def _check_classes(images: LabelledSet, classes: tuple[str, ...], owner: str) -> None:
     """Raise `UserError` unless the classes of a labelled set are the expected ones."""
-    assert images.classes is not None
     unknown = [name for name in images.classes if name not in classes]
     missing = [name for name in classes if name not in images.classes]
     if unknown or missing:

@@ -16,7 +16,7 @@ from ulcli.model.baselines import FeatureBaselines, Neighbours, logit_scores
 from ulcli.model.flags import Flags
 from ulcli.model.measures import MEASURES, measure_all
 from ulcli.model.predictor import Predictions, Predictor
-from ulcli.network.features import Features
+from ulcli.network.features import Features, LabelledFeatures
 from ulcli.network.linear import Linear
 
 OWN = "vacuity"  # the score that stands for the model where one number is asked for
@@ -75,23 +75,22 @@ class ScoredSet:
     def __len__(self) -> int:
         return len(self.features)
 
-    def metrics(self, flags: Flags) -> dict[str, Estimate]:
-        """Compute every metric of the model's predictions for labelled images."""
+    def metrics(self, flags: Flags, labels: Tensor) -> dict[str, Estimate]:
+        """Compute every metric of the model's predictions, given the labels (n,)."""
         reasons = flags.reasons(self.predictions.alpha, self.predictions.vacuity)
         flagged = np.array([reason is not None for reason in reasons], np.float64)
         return {
-            **self._metrics_of(ul.expected_probability(self.predictions.alpha)),
+            **self._metrics_of(ul.expected_probability(self.predictions.alpha), labels),
             "flag_rate": Estimate.of(flagged @ self.draws.counts / len(flagged)),
         }
 
-    def baseline_metrics(self) -> dict[str, Estimate]:
+    def baseline_metrics(self, labels: Tensor) -> dict[str, Estimate]:
         """Compute the same for the cross-entropy classifier, with its maximum probability as confidence."""
-        return self._metrics_of(self.logits.softmax(1))
+        return self._metrics_of(self.logits.softmax(1), labels)
 
-    def _metrics_of(self, probabilities: Tensor) -> dict[str, Estimate]:
-        assert self.features.labels is not None
-        p, labels = probabilities.numpy(), self.features.labels.numpy()
-        return {**classification(p, labels, self.draws), **selective(p, labels, self.draws)}
+    def _metrics_of(self, probabilities: Tensor, labels: Tensor) -> dict[str, Estimate]:
+        p, y = probabilities.numpy(), labels.numpy()
+        return {**classification(p, y, self.draws), **selective(p, y, self.draws)}
 
     def told_from(self, other: ScoredSet) -> tuple[Scores, dict[str, NDArray[np.float64]]]:
         """Measure how well each score tells this set, which is out of distribution, from the other.
@@ -102,10 +101,9 @@ class ScoredSet:
 
 
 def feature_baselines(
-    features: Features, classifier: Linear, fitted: FeatureBaselines | None
+    features: LabelledFeatures, classifier: Linear, fitted: FeatureBaselines | None
 ) -> list[FeatureBaselines | Neighbours]:
     """Fit the baselines that need features of the training images, but for those that the model file has."""
-    assert features.labels is not None
     if fitted is None:
         fitted = FeatureBaselines.fit(features.values, features.labels, classifier)
     return [fitted, Neighbours(features.values)]

@@ -7,7 +7,7 @@ from torch import Tensor
 from ulcli.errors import shorten
 from ulcli.model.choices import EvidenceFrom
 from ulcli.model.predictor import Predictor
-from ulcli.network.features import Features
+from ulcli.network.features import LabelledFeatures
 from ulcli.reporting import Reporter
 
 _FEW = 10  # images of a class below which its mean says little
@@ -17,9 +17,10 @@ _FLAT = 2.0  # effective dimensions below which features count as collapsed
 _SAMPLE = 10_000  # images are enough to see any of this
 
 
-def warn_of_weakness(predictor: Predictor, features: Features, classes: tuple[str, ...], reporter: Reporter) -> None:
+def warn_of_weakness(
+    predictor: Predictor, features: LabelledFeatures, classes: tuple[str, ...], reporter: Reporter
+) -> None:
     """Warn of what makes this model's uncertainty less trustworthy than usual."""
-    assert features.labels is not None
     counts = features.labels.bincount(minlength=len(classes)).tolist()
     few = [name for name, count in zip(classes, counts, strict=True) if count < _FEW]
     if few:

@@ -11,7 +11,8 @@ from torch import nn
 
 import uncertainty_loss as ul
 from ulcli.data.catalog import DataName, Places, labelled_set
-from ulcli.data.imageset import ArraySet, Subset
+from ulcli.data.imageset import Subset
+from ulcli.data.sources.arrays import ArraySet
 from ulcli.data.sources.folders import FileSet, class_folder
 from ulcli.engine.local import Scorer, SetOptions, is_labelled
 from ulcli.expressions import Condition
