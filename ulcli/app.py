@@ -398,17 +398,15 @@ def _score(
     from ulcli.commands.score import Limit, ScoreSettings, score
     from ulcli.data.catalog import Places
     from ulcli.data.loader import default_workers
-    from ulcli.engine.local import SetOptions
     from ulcli.expressions import parse_condition
     from ulcli.model.choices import SetMethod
-    from ulcli.model.measures import MEASURES
     from ulcli.network.device import resolve_device
     from ulcli.output.tables import score_table
+    from ulcli.rows import MEASURES
 
     form = _format(form, output)
     if sets is not None and not 0 < sets < 1:
         raise UserError(f"--sets is {sets:g}, expected a coverage between 0 and 1, such as 0.95")
-    method = _choice(set_method, SetMethod, "--set-method")
     settings = ScoreSettings(
         model=model,
         inputs=inputs,
@@ -417,7 +415,8 @@ def _score(
         places=Places(data_root or Path("data")),
         probs=probs,
         alpha=alpha,
-        sets=None if sets is None else SetOptions(sets, method),
+        sets=sets,
+        set_method=_choice(set_method, SetMethod, "--set-method"),
         device=resolve_device(device),
         batch_size=batch_size,
         workers=workers or default_workers(),

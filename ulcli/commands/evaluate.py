@@ -21,7 +21,7 @@ from ulcli.expressions import Condition
 from ulcli.model.baselines import BASELINES, SEARCHED, FeatureBaselines, Neighbours, logit_scores
 from ulcli.model.file import Model
 from ulcli.model.flags import Flags
-from ulcli.model.measures import MEASURES, measure_all
+from ulcli.model.measures import ood_scores
 from ulcli.model.predictor import Predictions
 from ulcli.network.cache import FeatureCache
 from ulcli.network.features import Extractor, Features, warn_of_unreadable
@@ -212,7 +212,7 @@ class _Scored:
 
         predictor = model.predictor
         predictions, logits = predictor(features.values, features.embedding), predictor.baseline(features.values)
-        scores = {name: MEASURES[name].sign * value for name, value in measure_all(predictions).items()}
+        scores = ood_scores(predictions)
         # A loss without a prior has no vacuity, but no less an order by the amount of evidence.
         scores[HEAD_VACUITY] = ul.vacuity(predictions.head_alpha, prior=predictor.head.prior or 1.0).numpy()
         scores |= logit_scores(logits)

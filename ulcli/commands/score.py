@@ -8,12 +8,15 @@ from pathlib import Path
 
 from ulcli.data.catalog import Places, score_inputs
 from ulcli.data.loader import default_workers
-from ulcli.engine.local import Row, Scorer, SetOptions, is_labelled
+from ulcli.engine.batch import RowOptions
+from ulcli.engine.local import Scorer, is_labelled
 from ulcli.errors import UserError
 from ulcli.expressions import Condition
+from ulcli.model.choices import SetMethod
 from ulcli.model.file import Model
 from ulcli.model.sets import PredictionSets
 from ulcli.reporting import Reporter, Silent
+from ulcli.rows import Row
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,8 @@ class ScoreSettings:
     model: Path
     inputs: Sequence[str]
     flag_on: Condition | None = None  # None: the thresholds that the model carries
-    sets: SetOptions | None = None
+    sets: float | None = None  # coverage of the prediction sets
+    set_method: SetMethod = SetMethod.LAC
     max_flagged: Limit | None = None
     places: Places = field(default_factory=Places)
     probs: bool = False
@@ -103,16 +107,19 @@ def score(settings: ScoreSettings, reporter: Reporter | None = None) -> Scoring:
     scorer = Scorer(
         model,
         model.backbone.build(),
-        settings.flag_on,
+        RowOptions(
+            flag_on=settings.flag_on,
+            sets=settings.sets,
+            set_method=settings.set_method,
+            probs=settings.probs,
+            alpha=settings.alpha,
+        ),
         settings.device,
         settings.batch_size,
         settings.workers,
-        settings.probs,
-        settings.alpha,
-        settings.sets,
     )
     if settings.sets is not None:
-        _warn_of_few(model.sets, settings.sets.coverage, reporter)
+        _warn_of_few(model.sets, settings.sets, reporter)
     tally = Tally(settings.max_flagged)
 
     def counted() -> Iterator[Row]:

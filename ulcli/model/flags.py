@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 
 from ulcli.model.predictor import Predictions
 from ulcli.reporting import Reporter
+from ulcli.rows import AMBIGUOUS, UNFAMILIAR
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-UNFAMILIAR, AMBIGUOUS = "unfamiliar", "ambiguous"
 
 # A threshold is the value of one validation image; scored in another batch it may come out a hair higher.
 _SLACK = 1 + 1e-6

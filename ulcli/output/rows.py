@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from typing import IO, Any
 
 from ulcli.output.formats import Format
-
-Row = dict[str, Any]
+from ulcli.rows import Row
 
 
 def write_rows(rows: Iterable[Row], columns: Sequence[str], form: Format, stream: IO[str]) -> None:

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ulcli.output.console import printable
-from ulcli.output.rows import Row
+from ulcli.rows import Row
 
 if TYPE_CHECKING:
     from ulcli.commands.evaluate import EvaluateResult
