@@ -9,12 +9,14 @@ import uncertainty_loss as ul
 from ulcli.commands.outcome import exit_status
 from ulcli.commands.settings import Limit, ScoreSettings
 from ulcli.data.catalog import score_inputs
-from ulcli.engine.local import Row, Scorer, SetOptions, is_labelled
+from ulcli.engine.batch import RowOptions
+from ulcli.engine.local import Scorer, is_labelled
 from ulcli.errors import ExitCode, UserError
 from ulcli.model.file import Model
 from ulcli.model.sets import PredictionSets
 from ulcli.network.device import resolve_device
 from ulcli.reporting import Reporter, Silent
+from ulcli.rows import Row
 
 
 @dataclass
@@ -77,13 +79,16 @@ def score(settings: ScoreSettings, reporter: Reporter | None = None) -> ScoreRes
     scorer = Scorer(
         model,
         model.backbone.build(),
-        flag_on=settings.flag_rule,
+        RowOptions(
+            flag_on=settings.flag_rule,
+            sets=settings.sets,
+            set_method=settings.set_method,
+            probs=settings.probs,
+            alpha=settings.alpha,
+        ),
         device=resolve_device(settings.device),
         batch_size=settings.batch_size,
         workers=settings.threads,
-        probs=settings.probs,
-        alpha=settings.alpha,
-        sets=None if settings.sets is None else SetOptions(settings.sets, settings.set_method),
     )
     if settings.sets is not None:
         _warn_of_few(model.sets, settings.sets, reporter)

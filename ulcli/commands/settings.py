@@ -21,6 +21,7 @@ from ulcli.errors import UserError, unknown_name
 from ulcli.evaluation.figures import REQUIREMENTS
 from ulcli.expressions import Condition, parse_condition
 from ulcli.model.choices import EvidenceFrom, SetMethod
+from ulcli.rows import MEASURES
 
 if TYPE_CHECKING:
     from ulcli.data.catalog import DataName, Places
@@ -199,8 +200,6 @@ class ScoreSettings(PassSettings):
 
     @property
     def flag_rule(self) -> Condition | None:
-        from ulcli.model.measures import MEASURES
-
         return None if self.flag_on is None else parse_condition(self.flag_on, MEASURES)
 
     @property

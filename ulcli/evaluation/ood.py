@@ -14,7 +14,7 @@ import uncertainty_loss as ul
 from ulcli.evaluation.estimates import Estimate, Resamples, against, classification, selective
 from ulcli.model.baselines import FeatureBaselines, Neighbours, logit_scores
 from ulcli.model.flags import Flags
-from ulcli.model.measures import MEASURES, measure_all
+from ulcli.model.measures import ood_scores
 from ulcli.model.predictor import Predictions, Predictor
 from ulcli.network.features import Features, LabelledFeatures
 from ulcli.network.linear import Linear
@@ -64,7 +64,7 @@ class ScoredSet:
     ) -> ScoredSet:
         """Compute predictions and scores, once for all figures."""
         predictions, logits = predictor(features.values, features.embedding), predictor.baseline(features.values)
-        scores = {name: MEASURES[name].sign * value for name, value in measure_all(predictions).items()}
+        scores = ood_scores(predictions)
         # A loss without a prior has no vacuity, but no less an order by the amount of evidence.
         scores[HEAD_VACUITY] = ul.vacuity(predictions.head_alpha, prior=predictor.head.prior or 1.0).numpy()
         scores |= logit_scores(logits)

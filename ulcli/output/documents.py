@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from ulcli.output.rows import Row, plain
+from ulcli.output.rows import plain
+from ulcli.rows import Row
 
 if TYPE_CHECKING:
     from ulcli.commands.evaluate import EvaluateResult

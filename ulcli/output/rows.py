@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import IO, Any
 
-Row = dict[str, Any]
+from ulcli.rows import Row
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from ulcli.evaluation.figures import Family, of_family
 from ulcli.output.console import printable
-from ulcli.output.rows import Row
+from ulcli.rows import Row
 
 if TYPE_CHECKING:
     from ulcli.commands.evaluate import EvaluateResult
