@@ -18,7 +18,11 @@ from typing import Any
 from typer.main import get_command
 
 from ulcli.app import app
+from ulcli.data.sources import registry as data_sources
 from ulcli.errors import ExitCode
+from ulcli.evaluation.figures import Family, of_family
+from ulcli.network.sources import registry as network_sources
+from ulcli.output.formats import Format
 from ulcli.rows import COLUMNS, Column, Measure
 
 PAGE = Path(__file__).parent / "commands.md"
@@ -38,6 +42,32 @@ def row_columns() -> str:
     )
 
 
+def data() -> str:
+    """The sources of images."""
+    entries = ((", ".join(f"`{word}`" for word in source.spellings), source.meaning) for source in data_sources.SOURCES)
+    return table(("DATA", "what it is"), entries)
+
+
+def networks() -> str:
+    """The sources of networks."""
+    return table(("ARCH", "what it is"), ((f"`{each.example}`", each.description) for each in network_sources.SOURCES))
+
+
+def formats() -> str:
+    """The formats, and the shapes of results that each writes."""
+    rows = (
+        (f"`{form.value}`", form.meaning, ", ".join(f"`{suffix}`" for suffix in form.suffixes), _shapes(form))
+        for form in Format
+    )
+    return table(("format", "what it is", "file names", "writes"), rows)
+
+
+def metrics(*families: Family) -> str:
+    """The metrics of some families."""
+    found = (metric for family in families for metric in of_family(family))
+    return table(("name", "meaning", "better"), ((f"`{each.name}`", each.meaning, each.better) for each in found))
+
+
 def exit_codes() -> str:
     """How a command can end."""
     return table(("exit code", "meaning"), ((str(int(code)), code.meaning) for code in ExitCode))
@@ -50,6 +80,12 @@ def options(command: str) -> str:
 
 
 BLOCKS: dict[str, Callable[[], str]] = {
+    "data": data,
+    "networks": networks,
+    "formats": formats,
+    "metrics of the data": partial(metrics, Family.CLASSIFICATION, Family.SELECTIVE, Family.FLAGS),
+    "metrics of an OOD set": partial(metrics, Family.OOD),
+    "metrics over all OOD sets": partial(metrics, Family.OOD_OVERALL),
     "columns of a row": row_columns,
     "exit codes": exit_codes,
     **{f"options of ul {name}": partial(options, name) for name in COMMANDS},
@@ -66,6 +102,10 @@ def table(heading: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     lines = [" | ".join(cells) for cells in (heading, *rows)]
     lines.insert(1, " | ".join(["---"] * (lines[0].count(" | ") + 1)))
     return "".join(f"| {line} |\n" for line in lines)
+
+
+def _shapes(form: Format) -> str:
+    return ", else ".join(shape.value for shape in form.writers)
 
 
 def _extra(column: Column) -> str:
