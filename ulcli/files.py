@@ -35,7 +35,7 @@ def check_writable(path: Path) -> None:
 
 
 def is_special(path: Path) -> bool:
-    """Whether `path` is a device or a pipe (`/dev/stdout`, `/dev/null`), which must be written in place."""
+    """Tell whether `path` is a device or a pipe (`/dev/stdout`, `/dev/null`), which must be written in place."""
     try:
         mode = path.stat().st_mode
     except OSError:

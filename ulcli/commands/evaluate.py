@@ -56,17 +56,17 @@ class EvaluateResult:
 
     @property
     def status(self) -> ExitCode:
-        """2 where an image could not be read, 1 where a requirement is not met."""
+        """Give 2 where an image could not be read, 1 where a requirement is not met."""
         return exit_status(unreadable=self.unreadable, failures=self.failures)
 
     @property
     def summary(self) -> str | None:
-        """The verdict in words."""
+        """Give the verdict in words."""
         return None if self.verdict is None else str(self.verdict)
 
     @property
     def failures(self) -> tuple[str, ...]:
-        """A line for each requirement that is not met."""
+        """Give a line for each requirement that is not met."""
         unmet = (each for each in self.requirements if not each.met)
         return tuple(f"requirement not met: {each.condition}, measured {each.value:.4f}" for each in unmet)
 

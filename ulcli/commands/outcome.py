@@ -13,19 +13,19 @@ class Outcome(Protocol):
 
     @property
     def status(self) -> ExitCode:
-        """How the process is to end."""
+        """Give the status that the process is to end with."""
 
     @property
     def summary(self) -> str | None:
-        """One closing line, which --quiet leaves out."""
+        """Give the closing line, which --quiet leaves out."""
 
     @property
     def failures(self) -> Sequence[str]:
-        """A line for each gate that tripped."""
+        """Give a line for each gate that tripped."""
 
 
 def exit_status(*, unreadable: int, failures: Sequence[str]) -> ExitCode:
-    """The status of a command that met so many unreadable images and gates that tripped."""
+    """Give the status of a command that met so many unreadable images, and these gates that tripped."""
     if unreadable:
         return ExitCode.USAGE
     return ExitCode.GATE if failures else ExitCode.OK

@@ -11,7 +11,7 @@ from ulcli.network.features import Extractor
 
 
 def extractor(settings: TrainSettings | EvaluateSettings, backbone: Backbone, transform: Transform) -> Extractor:
-    """What gives the features of image sets, with the feature cache unless that is not wanted."""
+    """Make what extracts the features of image sets, with the feature cache unless `--no-cache` is given."""
     return Extractor(
         backbone,
         transform,

@@ -35,7 +35,7 @@ class Tally:
 
     @property
     def scored(self) -> int:
-        """How many images could be read."""
+        """Count the images that could be read."""
         return self.rows - self.errors
 
 
@@ -51,18 +51,18 @@ class ScoreResult:
 
     @property
     def status(self) -> ExitCode:
-        """2 where an image could not be read, 1 where more are flagged than allowed."""
+        """Give 2 where an image could not be read, 1 where more are flagged than allowed."""
         return exit_status(unreadable=self.tally.errors, failures=self.failures)
 
     @property
     def summary(self) -> str:
-        """The counts in one line."""
+        """Give the counts in one line."""
         tally = self.tally
         return f"{tally.rows:,} images: {tally.flagged:,} flagged ({self.flagged_on}), {tally.errors:,} unreadable"
 
     @property
     def failures(self) -> tuple[str, ...]:
-        """That more images are flagged than allowed."""
+        """Tell that more images are flagged than allowed."""
         tally = self.tally
         if self.limit is None or not self.limit.exceeded(tally.flagged, tally.scored):
             return ()

@@ -50,7 +50,7 @@ class PassSettings:
 
     @property
     def threads(self) -> int:
-        """How many threads decode images."""
+        """Give the number of threads that decode images."""
         from ulcli.data.loader import default_workers
 
         return self.workers or default_workers()
@@ -147,7 +147,7 @@ class EvaluateSettings(PassSettings):
 
     @property
     def places(self) -> Places | None:
-        """Where data sets lie; None: where the model's training data lay."""
+        """Give the places of data sets; None stands for those of the model's training data."""
         from ulcli.data.catalog import Places
 
         return None if self.data_root is None else Places(self.data_root, self.download)
@@ -227,7 +227,7 @@ class Limit:
         return cls(value, share)
 
     def exceeded(self, flagged: int, scored: int) -> bool:
-        """Whether `flagged` of `scored` images are too many."""
+        """Tell whether `flagged` of `scored` images are too many."""
         return flagged > (self.value * scored if self.is_share else self.value)
 
     def __str__(self) -> str:
@@ -236,7 +236,7 @@ class Limit:
 
 @cache
 def losses() -> dict[str, str]:
-    """Name and summary of every loss.
+    """Give name and summary of every loss.
 
     Read off the source of the library's registry: importing it would import torch, seconds that a help page or an
     error about a mistyped name should not take.

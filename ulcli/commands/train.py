@@ -56,17 +56,17 @@ class TrainResult:
 
     @property
     def status(self) -> ExitCode:
-        """2 where images could not be read; a training has no gates."""
+        """Give 2 where images could not be read."""
         return exit_status(unreadable=self.unreadable, failures=self.failures)
 
     @property
     def summary(self) -> str:
-        """What was written, from how many images."""
+        """Tell what was written, from how many images."""
         return f"wrote {self.path} ({self.images:,} images, {self.epochs} epochs, {self.seconds:.1f} s)"
 
     @property
     def failures(self) -> tuple[str, ...]:
-        """Nothing: a training has no gates."""
+        """Give nothing, for a training has no gates."""
         return ()
 
 
@@ -162,7 +162,7 @@ def _baseline(
 def _fit_head(
     loss: Loss, settings: TrainSettings, baseline: Linear, features: LabelledFeatures, reporter: Reporter
 ) -> tuple[Head, dict[str, Any]]:
-    """The head, and how it was fitted."""
+    """Fit the head; also give how it was fitted, for the model file."""
     reg_factor = _reg_factor(settings, loss)
     objective = evidential_objective(loss, reg_factor)
     start = best_affine_start(baseline, features, objective)
@@ -173,7 +173,7 @@ def _fit_head(
 
 
 def _reg_factor(settings: TrainSettings, loss: Loss) -> float:
-    """What was asked for; else the loss's own weight, and none where the amount of evidence comes from the density.
+    """Choose what was asked for; else the loss's own weight, and none where the density gives the evidence.
 
     A regulariser takes evidence away from what the head cannot tell. The density does that better, and without it
     the head is more accurate and better calibrated (benchmarks/trust.py).
@@ -201,7 +201,7 @@ def _predictor(
 def _thresholds(
     predictor: Predictor, held_out: LabelledFeatures, settings: TrainSettings, reporter: Reporter
 ) -> tuple[Flags, PredictionSets]:
-    """What is promised, from the validation images."""
+    """Fit thresholds and prediction sets on the validation images."""
     predictions = predictor(held_out.values, held_out.embedding)
     flags = Flags.fit(
         predictions,
@@ -216,7 +216,7 @@ def _thresholds(
 def _compare(
     predictor: Predictor, held_out: LabelledFeatures
 ) -> tuple[dict[str, float], dict[str, float], dict[str, float]]:
-    """Figures on the validation images: of the baseline, and of the head before and after its temperature is set."""
+    """Compute metrics of validation images: of the baseline, of the head before and after its temperature is set."""
     labels = held_out.labels
     predictions = predictor(held_out.values, held_out.embedding)
     uncalibrated = predictor.uncalibrated().predict(held_out.values, predictions.typicality)
@@ -241,7 +241,7 @@ def _data_record(
 
 
 def _feature_baselines(features: LabelledFeatures, baseline: Linear) -> FeatureBaselines | None:
-    """What `ul evaluate` compares with, from the features that are there now; None where it would swell the file."""
+    """Fit what `ul evaluate` compares with, now that features are there; None where it would swell the file."""
     if FeatureBaselines.size(features.values.shape[1], baseline.num_classes) > SMALL:
         return None
     return FeatureBaselines.fit(features.values, features.labels, baseline)

@@ -11,7 +11,7 @@ from ulcli.errors import UserError, shorten, unknown_name
 
 
 def training_name(settings: TrainSettings) -> DataName:
-    """What to fit on; only the sample classifier has a data set of its own."""
+    """Name the data to fit on; only the sample classifier has a data set of its own."""
     if settings.data_name is not None:
         return settings.data_name
     if settings.checkpoint is not None or settings.arch is not None:
@@ -20,7 +20,7 @@ def training_name(settings: TrainSettings) -> DataName:
 
 
 def training_data(settings: TrainSettings, classes: tuple[str, ...] | None) -> tuple[LabelledSet, LabelledSet]:
-    """The images to fit on and those to validate with; `classes` are those of a model that is fitted again."""
+    """Open the images to fit on and those to validate with; `classes` are those of a model that is fitted again."""
     data = training_name(settings)
     val = settings.val_name or DataName(data.name, "val")
     if settings.val is None and data.split not in (None, "train"):
@@ -42,7 +42,7 @@ def training_data(settings: TrainSettings, classes: tuple[str, ...] | None) -> t
 
 
 def _without(images: LabelledSet, names: Sequence[str]) -> LabelledSet:
-    """The set without the classes to hold out."""
+    """Leave out the classes to hold out."""
     for name in names:
         if name not in images.classes:
             raise unknown_name("class", name, images.classes, "given to --hold-out")

@@ -63,7 +63,7 @@ def labelled_set(data: DataName, default: str, places: Places) -> LabelledSet:
 
 
 def comes_in_parts(name: str) -> bool:
-    """Whether a set has a test part of its own, rather than one cut from a single piece."""
+    """Tell whether a data set has a test split of its own, rather than one cut from a whole."""
     source = _recognise(name)
     return source is not None and source.has_test_split(name)
 

@@ -26,7 +26,7 @@ class ImageSet(ABC):
 
     @abstractmethod
     def identify(self, index: int) -> str:
-        """What a row's `path` column shows: the file, or the set's name and the position in it."""
+        """Give what a row's `path` column shows: the file, or the set's name and the position in it."""
 
     @abstractmethod
     def load(self, index: int) -> Image.Image:
@@ -45,7 +45,7 @@ class ImageSet(ABC):
         return hash_parts(self.digest(), *self.file_marks())
 
     def file_marks(self) -> Iterable[str]:
-        """What else tells the files of a set apart from others on this machine; nothing where `digest` sees pixels."""
+        """Give what else tells the files of a set from others on this machine; nothing where `digest` sees pixels."""
         return ()
 
     def label_name(self, index: int) -> str | None:

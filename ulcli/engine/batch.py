@@ -32,7 +32,7 @@ class RowOptions:
 
     @property
     def extras(self) -> frozenset[Extra]:
-        """What the registry of columns goes by."""
+        """Give the extras by which the registry of columns selects."""
         asked = {
             Extra.LABELS: self.labels,
             Extra.SETS: self.sets is not None,
@@ -70,7 +70,7 @@ def batch_rows(
 
 
 def _cells(model: Model, predictions: Predictions, options: RowOptions) -> dict[str, Sequence[Any]]:
-    """What the model says of a batch: column -> one value an image."""
+    """Compute what the model says of a batch: column -> one value an image."""
     alpha, vacuity = predictions.alpha, predictions.vacuity
     probabilities = ul.expected_probability(alpha)
     cells: dict[str, Sequence[Any]] = {name: values.tolist() for name, values in measure_all(predictions).items()}

@@ -41,5 +41,5 @@ class Scorer:
 
 
 def is_labelled(sets: Sequence[ImageSet]) -> bool:
-    """Whether any of the sets has labels: then every row has a column for them."""
+    """Tell whether any of the sets has labels: then every row has a column for them."""
     return any(images.labels is not None for images in sets)

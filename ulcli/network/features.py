@@ -78,7 +78,7 @@ class Extractor:
         return TrainingFeatures(entry["values"], entry["embedding"], entry["errors"], labels=labels, moments=moments)
 
     def _entry(self, images: ImageSet, reporter: Reporter, *, streamed: bool) -> dict[str, Any]:
-        """What the cache holds of a set, or is to hold."""
+        """Give what the cache holds of a set, or is to hold from now on."""
         key = self._key(images, streamed=streamed) if self.cache else ""
         entry = self.cache.get(key) if self.cache else None
         if entry is None:
@@ -143,7 +143,7 @@ class Extractor:
 
 
 def _labels(images: LabelledSet, entry: dict[str, Any]) -> Tensor:
-    """The labels of the images that could be read."""
+    """Give the labels of the images that could be read."""
     readable: Tensor = entry["readable"]
     return torch.from_numpy(images.labels)[readable]
 

@@ -68,7 +68,7 @@ def info_document(result: InfoResult) -> dict[str, Any]:
 
 
 def train_document(result: TrainResult) -> dict[str, Any]:
-    """What a training came to, as JSON."""
+    """Give the figures of a training as JSON."""
     return _all_plain_fields({**asdict(result), "path": str(result.path)})
 
 

@@ -15,16 +15,11 @@ from ulcli.output.rows import (
     write_json_lines,
     write_json_rows,
 )
+from ulcli.output.tables import print_table
 from ulcli.output.views import Shape, View
 
 # Writes what a view gives for one shape.
 Writer = Callable[[Any, IO[str]], None]
-
-
-def _write_table(table: Any, stream: IO[str]) -> None:
-    from ulcli.output.tables import print_table  # rich, for which other formats need not wait
-
-    print_table(table, stream)
 
 
 class Format(str, Enum):
@@ -33,7 +28,7 @@ class Format(str, Enum):
     Of several shapes that a result has, a format writes the first of its own.
     """
 
-    TABLE = ("table", "aligned columns for people", (".txt",), {Shape.TABLE: _write_table})
+    TABLE = ("table", "aligned columns for people", (".txt",), {Shape.TABLE: print_table})
     CSV = ("csv", "comma-separated rows below a header", (".csv",), {Shape.ROWS: write_csv})
     JSON = (
         "json",
@@ -59,7 +54,7 @@ class Format(str, Enum):
         return member
 
     def shape(self, available: Collection[Shape]) -> Shape:
-        """What this format makes of a result that has the given shapes; `UserError` where it can write none of them."""
+        """Choose what to write of a result that has these shapes; `UserError` where this format writes none of them."""
         for shape in self.writers:
             if shape in available:
                 return shape
@@ -77,7 +72,7 @@ class Format(str, Enum):
 
 
 def choose_format(asked: Format | None, output: Path | None, available: Collection[Shape]) -> Format:
-    """What was asked for; else what the output file's suffix means; else a table. Fails where it cannot be written."""
+    """Choose what was asked for; else by the output file's suffix; else a table. Fails where that cannot be written."""
     form = asked or (Format.TABLE if output is None else _by_suffix(output))
     form.shape(available)
     return form

@@ -6,7 +6,15 @@ from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
+from ulcli.output.documents import (
+    EVALUATE_COLUMNS,
+    evaluate_document,
+    evaluate_rows,
+    info_document,
+    train_document,
+)
 from ulcli.output.rows import Rows
+from ulcli.output.tables import evaluate_table, info_table, score_table, train_table
 
 if TYPE_CHECKING:
     from ulcli.commands.evaluate import EvaluateResult
@@ -33,18 +41,12 @@ SCORE = (Shape.TABLE, Shape.ROWS)
 
 
 def train_view(result: TrainResult) -> View:
-    """What a training came to."""
-    from ulcli.output.documents import train_document
-    from ulcli.output.tables import train_table
-
+    """Show the figures of a training."""
     return {Shape.TABLE: lambda: train_table(result), Shape.DOCUMENT: lambda: train_document(result)}
 
 
 def evaluate_view(result: EvaluateResult) -> View:
-    """Every figure of an evaluation."""
-    from ulcli.output.documents import EVALUATE_COLUMNS, evaluate_document, evaluate_rows
-    from ulcli.output.tables import evaluate_table
-
+    """Show every figure of an evaluation."""
     return {
         Shape.TABLE: lambda: evaluate_table(result),
         Shape.ROWS: lambda: Rows(EVALUATE_COLUMNS, evaluate_rows(result)),
@@ -53,9 +55,7 @@ def evaluate_view(result: EvaluateResult) -> View:
 
 
 def score_view(result: ScoreResult, top: int) -> View:
-    """A row an image; the table has the `top` most uncertain ones."""
-    from ulcli.output.tables import score_table
-
+    """Show a row an image; the table has the `top` most uncertain ones."""
     return {
         Shape.TABLE: lambda: score_table(result.rows, top),
         Shape.ROWS: lambda: Rows(result.columns, result.rows),
@@ -63,8 +63,5 @@ def score_view(result: ScoreResult, top: int) -> View:
 
 
 def info_view(result: InfoResult) -> View:
-    """What a model file holds."""
-    from ulcli.output.documents import info_document
-    from ulcli.output.tables import info_table
-
+    """Show the fields of a model file."""
     return {Shape.TABLE: lambda: info_table(result), Shape.DOCUMENT: lambda: info_document(result)}

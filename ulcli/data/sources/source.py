@@ -31,14 +31,14 @@ class Source(ABC):
 
     @abstractmethod
     def recognises(self, name: str) -> bool:
-        """Whether `name` means a data set of this source; an `OSError` is told to the user."""
+        """Tell whether `name` means a data set of this source; an `OSError` is told to the user."""
 
     def splits(self, name: str) -> Collection[str]:
         """The splits that come with the data set; none where it comes whole."""
         return ()
 
     def has_test_split(self, name: str) -> bool:
-        """Whether the data set has test images of its own, rather than some to be cut from a whole."""
+        """Tell whether the data set has test images of its own, rather than some to be cut from a whole."""
         return "test" in self.splits(name)
 
     def open_split(self, name: str, split: str, places: Places) -> LabelledSet:
