@@ -16,7 +16,7 @@ from ulcli import __version__
 from ulcli.cli.evaluate import evaluate
 from ulcli.cli.info import info
 from ulcli.cli.score import score
-from ulcli.cli.train import TrainCommand, train
+from ulcli.cli.train import train
 from ulcli.errors import ExitCode, UserError
 from ulcli.output.console import say
 from ulcli.output.destination import ReaderGoneError
@@ -114,7 +114,7 @@ def _ul(
     pass
 
 
-app.command("train", cls=TrainCommand)(train)
+app.command("train")(train)
 app.command("evaluate")(evaluate)
 app.command("score")(score)
 app.command("info")(info)

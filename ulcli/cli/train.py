@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -25,16 +25,7 @@ from ulcli.errors import ExitCode
 from ulcli.model.choices import EvidenceFrom
 from ulcli.output.formats import Format
 
-
-class TrainCommand(typer.core.TyperCommand):
-    """Name the losses in the help, once it is asked for."""
-
-    def format_help(self, ctx: Any, formatter: Any) -> None:
-        for parameter in self.params:
-            if parameter.name == "loss":
-                summaries = (f"{name}: {summary}" for name, summary in sorted(losses().items()))
-                parameter.help = "; ".join(summaries)  # type: ignore[attr-defined]
-        super().format_help(ctx, formatter)
+_LOSSES = "; ".join(f"{name}: {summary}" for name, summary in sorted(losses().items()))
 
 
 def train(
@@ -65,7 +56,7 @@ def train(
             help="torchvision name (resnet18), or package.module:factory for your own network.",
         ),
     ] = Default.arch,
-    loss: Annotated[str, typer.Option(metavar="NAME")] = Default.loss,
+    loss: Annotated[str, typer.Option(metavar="NAME", help=_LOSSES)] = Default.loss,
     reg_factor: Annotated[
         float | None,
         typer.Option(
