@@ -17,9 +17,8 @@ from ulcli.cli.evaluate import evaluate
 from ulcli.cli.info import info
 from ulcli.cli.score import score
 from ulcli.cli.train import train
-from ulcli.errors import ExitCode, UserError
+from ulcli.errors import ExitCode, ReaderGoneError, UserError
 from ulcli.output.console import say
-from ulcli.output.destination import ReaderGoneError
 
 app = typer.Typer(
     name="ul",

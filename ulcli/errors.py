@@ -28,6 +28,10 @@ class ExitCode(IntEnum):
         return member
 
 
+class ReaderGoneError(Exception):
+    """Standard output was closed by its reader. Not a BrokenPipeError: Typer would end the process with status 1."""
+
+
 class UserError(Exception):
     """A mistake of the user's, told in one line: what was wrong, where, and what to do.
 

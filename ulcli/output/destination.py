@@ -8,12 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from ulcli.errors import UserError
+from ulcli.errors import ReaderGoneError, UserError
 from ulcli.files import atomic_write
-
-
-class ReaderGoneError(Exception):
-    """Standard output was closed by its reader. Not a BrokenPipeError: Typer would end the process with code 1."""
 
 
 @contextlib.contextmanager
