@@ -146,7 +146,7 @@ def evaluate(settings: EvaluateSettings, reporter: Reporter | None = None) -> Ev
     images, held_out = _labelled(settings, model, places, reporter)
     strange = _strange(settings, model, places, held_out, reporter)
     extract = Extractor(
-        model.backbone.build(),
+        model.backbone.build(trusted=True),
         model.transform,
         settings.device,
         settings.batch_size,

@@ -102,7 +102,7 @@ def score(settings: ScoreSettings, reporter: Reporter | None = None) -> Scoring:
         raise UserError("no images to score: standard input named none")
     scorer = Scorer(
         model,
-        model.backbone.build(),
+        model.backbone.build(trusted=True),
         settings.flag_on,
         settings.device,
         settings.batch_size,

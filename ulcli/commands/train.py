@@ -38,6 +38,7 @@ from ulcli.network.checkpoint import parse_checkpoint, sample_checkpoint
 from ulcli.network.features import Extractor, Features, warn_of_unreadable
 from ulcli.network.linear import Linear
 from ulcli.network.sources.registry import source_of
+from ulcli.network.sources.source import Built
 from ulcli.reporting import Reporter, Silent
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ def train(settings: TrainSettings, reporter: Reporter | None = None) -> TrainRes
 
     source = _read_source(settings)
     images, validation = _data(settings, source)
-    backbone, transform = _backbone(settings, source, images)
+    backbone, transform, options = _backbone(settings, source, images, reporter)
     extract = Extractor(backbone, transform, settings.device, settings.batch_size, settings.workers, settings.cache)
     features, held_out = extract(images, reporter, for_density=True), extract(validation, reporter)
     for part, part_images in ((features, images), (held_out, validation)):
@@ -156,7 +157,9 @@ def train(settings: TrainSettings, reporter: Reporter | None = None) -> TrainRes
     uncalibrated = predictor.uncalibrated().predict(held_out.values, predictions.typicality)
     after = classification_metrics(probabilities, held_out.labels)
     Model(
-        backbone=BackboneRecord(backbone.arch, backbone.num_classes, backbone.head, backbone.taps, _weights(backbone)),
+        backbone=BackboneRecord(
+            backbone.arch, backbone.num_classes, backbone.head, backbone.taps, _weights(backbone), options=options
+        ),
         transform=transform,
         classes=images.classes,
         predictor=predictor,
@@ -291,24 +294,30 @@ def check_classes(images: ImageSet, classes: tuple[str, ...], owner: str) -> Non
         )
 
 
-def _backbone(settings: TrainSettings, source: _Source, images: ImageSet) -> tuple[Backbone, Transform]:
+def _backbone(
+    settings: TrainSettings, source: _Source, images: ImageSet, reporter: Reporter
+) -> tuple[Backbone, Transform, dict[str, Any]]:
+    """The network, its preprocessing, and the options that it was built with."""
     if source.model is not None:
-        return source.model.backbone.build(), source.model.transform
-    num_classes = None
+        record = source.model.backbone
+        return record.build(trusted=True), source.model.transform, record.options
     if source.state is None:
-        network = source_of(source.arch).published_network(source.arch)
+        built = source_of(source.arch).published_network(source.arch)
     else:
-        network, num_classes = network_for(source.arch, source.state)
-    transform = _transform(settings.preparation, source.arch, network, images)
-    return Backbone.take_apart(source.arch, num_classes, network, transform.shape), transform
+        built = network_for(source.arch, source.state, trusted=settings.arch is not None)
+    for note in built.notes:
+        reporter.note(note)
+    transform = _transform(settings.preparation, source.arch, built, images)
+    backbone = Backbone.take_apart(source.arch, built.num_classes, built.network, transform.shape)
+    return backbone, transform, built.options
 
 
-def _transform(preparation: Preparation, arch: str, network: Any, images: ImageSet) -> Transform:
+def _transform(preparation: Preparation, arch: str, built: Built, images: ImageSet) -> Transform:
     """What the user says; else what the published weights want; else what network and data suggest."""
-    published = source_of(arch).published_transform(arch)
+    published = source_of(arch).published_transform(arch, options=built.options)
     gray = preparation.grayscale
     if gray is None:
-        gray = published is None and _input_channels(network) == 1
+        gray = published is None and _input_channels(built.network) == 1
     channels = 1 if gray else 3
     if published is not None and not gray:
         mean, std = published.mean, published.std
