@@ -16,6 +16,7 @@ from ulcli.cli.options import (
     NoCacheOption,
     NoProgressOption,
     QuietOption,
+    TrustCodeOption,
     WorkersOption,
     settings_from,
 )
@@ -103,6 +104,7 @@ def train(
     workers: WorkersOption = Default.workers,
     device: DeviceOption = Default.device,
     no_cache: NoCacheOption = Default.no_cache,
+    trust_code: TrustCodeOption = Default.trust_code,
     quiet: QuietOption = False,
     no_progress: NoProgressOption = False,
 ) -> ExitCode:

@@ -42,6 +42,7 @@ class PassSettings:
     batch_size: int = 64
     workers: int | None = None  # None: one thread a core
     device: str = "auto"
+    trust_code: bool = False  # whether code in the working directory may run where a file names it
 
     def __post_init__(self) -> None:
         _check_whole("--batch-size", self.batch_size)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
@@ -18,6 +19,7 @@ from ulcli.network.checkpoint import parse_checkpoint, sample_checkpoint
 from ulcli.network.linear import Linear
 from ulcli.network.preprocessing import Preprocessing
 from ulcli.network.sources.registry import source_of
+from ulcli.reporting import Reporter
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class StartingPoint:
 
     arch: str
     preprocessing: Preprocessing
+    trusted: bool  # whether code in the working directory may run: the command line named it, or --trust-code was given
     state: dict[str, Tensor] | None = None
     model: Model | None = None
 
@@ -34,7 +37,7 @@ class StartingPoint:
         """Read the checkpoint; without one it is the published weights of --arch, or the sample classifier."""
         said = Preprocessing(settings.image_size, settings.channel_means, settings.channel_stds, settings.grayscale)
         if settings.checkpoint is None and settings.arch is not None:
-            return cls(settings.arch, said)
+            return cls(settings.arch, said, trusted=True)
         path = settings.checkpoint or sample_checkpoint()
         content = read_archive(path)
         if is_model(content):
@@ -44,7 +47,7 @@ class StartingPoint:
                     "--arch, --image-size, --mean, --std and --grayscale, or give the checkpoint that it was made of"
                 )
             model = Model.parse(content, path)
-            return cls(model.backbone.arch, said, model.backbone.state, model)
+            return cls(model.backbone.arch, said, settings.trust_code, model.backbone.state, model)
         checkpoint = parse_checkpoint(content, path)
         arch = settings.arch or checkpoint.arch
         if arch is None:
@@ -52,7 +55,7 @@ class StartingPoint:
                 f"'{path}' does not say which network it is of; name it with --arch, for example resnet18 or "
                 "package.module:factory"
             )
-        return cls(arch, said, checkpoint.state)
+        return cls(arch, said, settings.trust_code or settings.arch is not None, checkpoint.state)
 
     @property
     def classes(self) -> tuple[str, ...] | None:
@@ -64,14 +67,19 @@ class StartingPoint:
         """The cross-entropy classifier of a model that is fitted again."""
         return None if self.model is None else self.model.predictor.baseline
 
-    def backbone(self, images: ImageSet) -> tuple[Backbone, Transform]:
-        """The network without its classifier, and how the images to fit on are preprocessed for it."""
+    def backbone(self, images: ImageSet, reporter: Reporter) -> tuple[Backbone, Transform, dict[str, Any]]:
+        """Build the network; also give how images are preprocessed for it, and the options that it was built with."""
         if self.model is not None:
-            return self.model.backbone.build(), self.model.transform
-        num_classes, source = None, source_of(self.arch)
+            record = self.model.backbone
+            return record.build(trusted=self.trusted), self.model.transform, record.options
+        source = source_of(self.arch, trusted=self.trusted)
         if self.state is None:
-            network = source.published_network(self.arch)
+            built = source.published_network(self.arch)
         else:
-            network, num_classes = network_for(self.arch, self.state)
-        transform = self.preprocessing.transform(network, source.published_transform(self.arch), images.native_size)
-        return Backbone.take_apart(self.arch, num_classes, network, transform.shape), transform
+            built = network_for(self.arch, self.state, trusted=self.trusted)
+        for note in built.notes:
+            reporter.note(note)
+        published = source.published_transform(self.arch, options=built.options)
+        transform = self.preprocessing.transform(built.network, published, images.native_size)
+        backbone = Backbone.take_apart(self.arch, built.num_classes, built.network, transform.shape)
+        return backbone, transform, built.options

@@ -83,7 +83,7 @@ def train(settings: TrainSettings, reporter: Reporter | None = None) -> TrainRes
 
     start = StartingPoint.read(settings)
     images, validation = training_data(settings, start.classes)
-    backbone, transform = start.backbone(images)
+    backbone, transform, options = start.backbone(images, reporter)
     extract = extractor(settings, backbone, transform)
     features, held_out = extract.for_training(images, reporter), extract(validation, reporter)
     for part, part_images in ((features, images), (held_out, validation)):
@@ -96,7 +96,9 @@ def train(settings: TrainSettings, reporter: Reporter | None = None) -> TrainRes
     flags, sets = _thresholds(predictor, held_out, settings, reporter)
     before, uncalibrated, after = _compare(predictor, held_out)
     Model(
-        backbone=BackboneRecord(backbone.arch, backbone.num_classes, backbone.head, backbone.taps, _weights(backbone)),
+        backbone=BackboneRecord(
+            backbone.arch, backbone.num_classes, backbone.head, backbone.taps, _weights(backbone), options=options
+        ),
         transform=transform,
         classes=images.classes,
         predictor=predictor,

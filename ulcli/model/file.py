@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,7 +22,7 @@ from ulcli.model.predictor import Predictor
 from ulcli.model.sets import PredictionSets
 from ulcli.network.archive import read_archive
 from ulcli.network.backbone import Backbone
-from ulcli.network.build import build_network, load_weights
+from ulcli.network.build import rebuilt_network
 from ulcli.network.linear import Linear
 from uncertainty_loss import Familiarity, FeatureDensity
 
@@ -48,11 +48,11 @@ class BackboneRecord:
     taps: tuple[str, ...]
     state: dict[str, Tensor]
     fit: Fit | None = None  # known where a whole model was read
+    options: dict[str, Any] = field(default_factory=dict)  # further arguments that the network was built with
 
-    def build(self) -> Backbone:
-        """The network with its weights, ready to give features."""
-        network = build_network(self.arch, self.num_classes)
-        load_weights(network, self.state, self.arch)
+    def build(self, *, trusted: bool = False) -> Backbone:
+        """Build the network with its weights, ready to give features; `trusted` lets code from here run."""
+        network = rebuilt_network(self.arch, self.state, self.num_classes, self.options, trusted=trusted)
         network.eval().requires_grad_(False)
         layers = dict(network.named_modules())
         for name in (self.head, *self.taps):
@@ -88,6 +88,7 @@ class Model:
             "backbone": {
                 "arch": self.backbone.arch,
                 "num_classes": self.backbone.num_classes,
+                "options": self.backbone.options,
                 "head": self.backbone.head,
                 "taps": list(self.backbone.taps),
                 "state": self.backbone.state,
@@ -125,6 +126,8 @@ class Model:
         try:
             schema.check(content, schema.MODEL)
             schema.check(content, schema.READ_AGAIN)
+            if "options" in content["backbone"]:  # files of earlier versions have none
+                schema.check(content, schema.OPTIONS)
             if content.get("feature_baselines") is not None:
                 schema.check(content, schema.FEATURE_BASELINES)
             return _checked(_from_content(content))
@@ -186,6 +189,7 @@ def _from_content(content: dict[str, Any]) -> Model:
             tuple(backbone["taps"]),
             backbone["state"],
             Fit(transform.shape, features, embedding),
+            dict(backbone.get("options", {})),
         ),
         transform=transform,
         classes=tuple(content["classes"]),

@@ -142,3 +142,5 @@ FEATURE_BASELINES: dict[str, Any] = {
 }
 # Of the free-form entries, what is read again.
 READ_AGAIN: dict[str, Any] = {"data": {"name": TEXT, "root": TEXT, "digest": TEXT, "hold_out": TEXTS}}
+# How the network was built, where a file tells.
+OPTIONS: dict[str, Any] = {"backbone": {"options": PLAIN}}

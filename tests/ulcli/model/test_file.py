@@ -143,6 +143,12 @@ def test_the_network_comes_back(digits_model):
         ("feature_baselines", [], r"is damaged: feature_baselines is \[\], expected a dictionary"),
         ("sets.lac", torch.zeros(3), "is damaged: the scores for prediction sets are not two rows of the same length"),
         ("backbone.num_classes", 10**6, "is damaged: no weights are of 1000000 classes"),
+        ("backbone.options", ["width"], r"is damaged: backbone.options is \['width'\], expected a dictionary of pl"),
+        (
+            "backbone.options",
+            {"width": torch.ones(1)},
+            "is damaged: backbone.options is .*, expected a dictionary of pl",
+        ),
         ("data.hold_out", "x", "is damaged: data.hold_out is 'x', expected a list of texts"),
         ("head.prior", math.inf, "is damaged: head.prior is inf, expected a finite number >= 0"),
         ("transform.mean", [math.inf], "is damaged: expected finite mean and std"),
@@ -290,6 +296,19 @@ def test_a_truncated_model(digits_model, tmp_path):
     (tmp_path / "m.pt").write_bytes(digits_model.read_bytes()[:-100])
     with pytest.raises(UserError, match="is truncated: the end of the archive is missing"):
         Model.load(tmp_path / "m.pt")
+
+
+def test_files_from_before_options_were_kept(content):
+    model = Model.parse(changed(content, "backbone.options", del_), "m.pt")
+    assert model.backbone.options == {}
+    assert model.backbone.build().head == content["backbone"]["head"]
+
+
+@pytest.mark.parametrize("name", ["arch", "num_classes", "self", "width"])
+def test_options_that_the_network_does_not_take(content, name):
+    model = Model.parse(changed(content, "backbone.options", {name: 3}), "m.pt")
+    with pytest.raises(UserError, match=f"'ulcli.model.sample:digits_cnn' must be callable with {name} alone"):
+        model.backbone.build()
 
 
 @pytest.mark.parametrize("path", ["backbone.state", "backbone.head"])

@@ -24,8 +24,13 @@ def test_the_form_of_an_arch_tells_its_source(arch, kind):
     assert isinstance(source_of(arch), kind)
 
 
-@pytest.mark.parametrize("source", SOURCES, ids=lambda source: type(source).__name__)
+@pytest.mark.parametrize("source", SOURCES)
 def test_every_source_takes_its_own_example_and_is_documented(source):
-    assert source_of(source.example) is source
+    assert type(source_of(source.example)) is source
     assert source.description
     assert f"`{source.example}`" in COMMANDS.read_text()
+
+
+def test_nobody_is_trusted_without_a_word():
+    assert not source_of("package.module:factory").trusted
+    assert source_of("package.module:factory", trusted=True).trusted
