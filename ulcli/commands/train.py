@@ -36,6 +36,7 @@ from ulcli.network.backbone import Backbone
 from ulcli.network.cache import FeatureCache
 from ulcli.network.checkpoint import parse_checkpoint, sample_checkpoint
 from ulcli.network.features import Extractor, Features, warn_of_unreadable
+from ulcli.network.guess import architecture_of
 from ulcli.network.linear import Linear
 from ulcli.reporting import Reporter, Silent
 
@@ -119,7 +120,7 @@ def train(settings: TrainSettings, reporter: Reporter | None = None) -> TrainRes
     if settings.checkpoint is not None and settings.output.resolve() == settings.checkpoint.resolve():
         raise UserError(f"-o {settings.output} would replace the checkpoint itself; choose another name")
 
-    source = _read_source(settings)
+    source = _read_source(settings, reporter)
     images, validation = _data(settings, source)
     backbone, transform = _backbone(settings, source, images)
     extract = Extractor(backbone, transform, settings.device, settings.batch_size, settings.workers, settings.cache)
@@ -209,7 +210,7 @@ class _Source:
     model: Model | None = None
 
 
-def _read_source(settings: TrainSettings) -> _Source:
+def _read_source(settings: TrainSettings, reporter: Reporter) -> _Source:
     if settings.checkpoint is None and settings.arch is not None:
         return _Source(settings.arch)
     path = settings.checkpoint or sample_checkpoint()
@@ -223,12 +224,13 @@ def _read_source(settings: TrainSettings) -> _Source:
         model = Model.parse(content, path)
         return _Source(model.backbone.arch, model.backbone.state, model)
     checkpoint = parse_checkpoint(content, path)
-    arch = settings.arch or checkpoint.arch
+    notes = checkpoint.notes
+    arch = settings.arch
     if arch is None:
-        raise UserError(
-            f"'{path}' does not say which network it is of; name it with --arch, for example resnet18 or "
-            "package.module:factory"
-        )
+        arch, more = architecture_of(checkpoint, path)
+        notes += more
+    for note in notes:
+        reporter.note(note)
     return _Source(arch, checkpoint.state)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -38,28 +39,28 @@ _FAMILIES: tuple[tuple[str, str], ...] = (
 )
 
 
-def architecture_of(checkpoint: Checkpoint) -> tuple[str, tuple[str, ...]]:
+def architecture_of(checkpoint: Checkpoint, path: Path) -> tuple[str, tuple[str, ...]]:
     """The architecture of a checkpoint, as the file says or as its keys and shapes show, and what to tell about it."""
     if checkpoint.arch is not None and _is_believable(checkpoint.arch):
         return checkpoint.arch, ()
     for hint in checkpoint.arch_hints:
         if hint in _names() and _fits(checkpoint.state, hint):
             return hint, (f"the file says that its network is {hint}",)
-    name = guessed(checkpoint.state)
+    name = guessed(checkpoint.state, path)
     return name, (f"no architecture is named; by its keys and shapes the network is {name} (--arch for another)",)
 
 
-def guessed(state: dict[str, Tensor]) -> str:
+def guessed(state: dict[str, Tensor], path: Path) -> str:
     """The one torchvision architecture whose keys and shapes a state dict has, its classifier aside."""
     candidates = _candidates(state)
     fitting = [name for name in candidates if _fits(state, name)]
     if len(fitting) == 1:
         return fitting[0]
     if fitting:
-        raise UserError(f"the checkpoint fits several architectures ({', '.join(fitting)}); {_REMEDY}")
+        raise UserError(f"'{path}' fits several architectures ({', '.join(fitting)}); {_REMEDY}")
     near = nearest(state, candidates)
     raise UserError(
-        f"the checkpoint does not say which network it is of, and its keys are of no torchvision network"
+        f"'{path}' does not say which network it is of, and its keys are of no torchvision network"
         f"{f' (nearest: {near})' if near else ''}; {_REMEDY}"
     )
 

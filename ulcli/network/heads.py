@@ -33,16 +33,29 @@ def adapt_head(network: nn.Module, state: Mapping[str, Tensor], arch: str) -> tu
     name = classifier_name(network)
     if name is None or not isinstance(network.get_submodule(name), nn.Linear):
         return ()
-    for root in (name, _sequential_around(network, name)):
-        if root is None:
-            continue
-        given = {key[len(root) + 1 :]: value for key, value in state.items() if key.startswith(f"{root}.")}
-        own = {key: value.shape for key, value in network.get_submodule(root).state_dict().items()}
-        if given and not _is_same(given, own):
-            return _replace(network, root, given, arch)
-        if given:
+    around = _sequential_around(network, name)
+    if around is not None and (given := _below(state, around)):
+        if _is_same(given, _shapes(network.get_submodule(around))):
             return ()
-    return ()
+        if _is_readable(given):
+            return _replace(network, around, given, arch)
+    given = _below(state, name)
+    if not given or _is_same(given, _shapes(network.get_submodule(name))):
+        return ()
+    return _replace(network, name, given, arch)
+
+
+def _below(state: Mapping[str, Tensor], root: str) -> dict[str, Tensor]:
+    return {key[len(root) + 1 :]: value for key, value in state.items() if key.startswith(f"{root}.")}
+
+
+def _shapes(module: nn.Module) -> dict[str, tuple[int, ...]]:
+    return {key: tuple(value.shape) for key, value in module.state_dict().items()}
+
+
+def _is_readable(given: Mapping[str, Tensor]) -> bool:
+    """Whether keys are those of one layer, or of layers by their positions."""
+    return given.keys() <= {"weight", "bias"} or all(_ENTRY.fullmatch(key) for key in given)
 
 
 def _sequential_around(network: nn.Module, name: str) -> str | None:
@@ -105,6 +118,9 @@ def _filled(layers: list[_Layer], own: list[nn.Module], complaint: str) -> tuple
     for layer in layers:
         sequence[layer.position] = layer.module
     assumed, gaps = False, 0
+    for before, after in pairwise(layers):
+        if _outputs(before.module) != _inputs(after.module):
+            raise UserError(f"{complaint} its layers do not fit each other; the file is damaged")
     after_linear = isinstance(layers[0].module, nn.Linear)
     for before, after in pairwise(layers):
         start, stop = before.position + 1, after.position
@@ -136,6 +152,14 @@ def _layer(given: Mapping[str, Tensor], complaint: str) -> nn.Linear | nn.BatchN
 
 def _left_open(complaint: str, what: str) -> UserError:
     return UserError(f"{complaint} its keys leave open {what}; name your own code with --arch package.module:factory")
+
+
+def _inputs(module: nn.Linear | nn.BatchNorm1d) -> int:
+    return module.in_features if isinstance(module, nn.Linear) else module.num_features
+
+
+def _outputs(module: nn.Linear | nn.BatchNorm1d) -> int:
+    return module.out_features if isinstance(module, nn.Linear) else module.num_features
 
 
 def _has_weights(module: nn.Module) -> bool:

@@ -26,6 +26,9 @@ _CLASSIFIERS = re.compile(
     r"(^|[._])(fc|head|heads|classifier|cls|linear|logits|output|last_linear|dense|out)(\d*|[._].*)$"
 )
 
+# Parts of a prefix; more of them would only take time.
+_LONGEST_PREFIX = 16
+
 
 class MisfitError(UserError):
     """A state dict that is not of the network."""
@@ -167,11 +170,13 @@ def _scores(outer: Mapping[str, Tensor], inner: Mapping[str, Tensor]) -> Counter
     scores: Counter[str] = Counter()
     for key, value in outer.items():
         start = 0
-        while start >= 0:
+        for _ in range(_LONGEST_PREFIX):
             same = inner.get(key[start:])
             if same is not None and value.dim() == same.dim() and value.shape[1:] == same.shape[1:]:
                 scores[key[:start]] += 1
-            start = key.find(".", start) + 1 or -1
+            start = key.find(".", start) + 1
+            if not start:
+                break
     return scores
 
 

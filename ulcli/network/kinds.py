@@ -151,10 +151,11 @@ def inspect_pickle(stream: IO[bytes]) -> Pickle:
     attributes = {"_parameters", "_buffers", "_modules"}
     protocol = 0
     try:
+        argument: Any
         for operation, argument, position in pickletools.genops(stream):
+            name = operation.name
             if (position or 0) > _MOST_PICKLE:
                 break
-            name = operation.name
             if name == "MEMOIZE" or name.endswith("PUT"):
                 memo[len(memo) if argument is None else argument] = pushed
                 continue

@@ -57,8 +57,10 @@ def choose_weights(content: Any, path: Path, key: str | None = None) -> Chosen:
     if ema:
         return Chosen(found[ema[0]], (f"using EMA weights ('{ema[0]}'), the only ones in the file",))
     if raw:
-        others = f"using the weights '{raw[0]}'; --weights-key {raw[1]} for the others" if raw[1:] else None
-        return Chosen(found[raw[0]], (others,) if others else ())
+        notes = [f"the EMA weights in '{name}' are a list without names and are not used" for name in _lists(content)]
+        if raw[1:]:
+            notes.append(f"using the weights '{raw[0]}'; --weights-key {raw[1]} for the others")
+        return Chosen(found[raw[0]], tuple(notes))
     if "" in found:
         return Chosen(found[""])
     return _of_other_names(found, path)
@@ -125,6 +127,16 @@ def _tensors(node: Mapping[Any, Any]) -> dict[str, Tensor]:
     }
 
 
+def _lists(content: Mapping[str, Any]) -> list[str]:
+    """Names under which averaged weights lie in lists, as torch_ema keeps them."""
+    ema = {name: node for name, node in content.items() if name in _EMA and isinstance(node, Mapping)}
+    return [
+        name
+        for name, node in ema.items()
+        if any(isinstance(value, list) and value and isinstance(value[0], Tensor) for value in node.values())
+    ]
+
+
 def _rank(name: str) -> list[int] | None:
     """Where a path of usual names for weights stands in their order; None where one of the names is another."""
     parts = name.lower().split(".")
@@ -139,6 +151,9 @@ def _average_rank(name: str) -> int | None:
 def _named(content: Any, key: str, found: dict[str, dict[str, Tensor]], path: Path) -> dict[str, Tensor]:
     """The state dict under a dotted path, or the entries of one whose keys begin with it."""
     state = _resolved(content, key)
+    if not state:  # the beginning of keys in the one dictionary that has such keys
+        inside = [part for each in found.values() if (part := _resolved(each, key))]
+        state = inside[0] if len(inside) == 1 else None
     if not state:
         names = [name for name in found if name] or sorted({each.partition(".")[0] for each in found.get("", {})})
         known = f"it has {_listed(names)}" if names else "it holds no state dict"

@@ -231,10 +231,16 @@ HARMLESS: dict[str, Any] = {
 }
 
 
+def on_meta(name: str) -> nn.Module:
+    """A torchvision network (none of regnet's, whose code computes with tensors) without memory for its weights."""
+    options = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
+    with torch.device("meta"):
+        return models.get_model(name, weights=None, **options)
+
+
 def light(name: str) -> dict[str, Tensor]:
     """The keys and shapes of a torchvision network with weights that take no room."""
-    options = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
-    state = models.get_model(name, weights=None, **options).state_dict()
+    state = on_meta(name).state_dict()
     return {key: torch.zeros((), dtype=value.dtype).expand(value.shape) for key, value in state.items()}
 
 
