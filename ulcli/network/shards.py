@@ -28,7 +28,8 @@ def locate(path: Path) -> Path:
     for name in _NAMES:
         if name in names:
             return path / name
-    for found in ([name for name in names if name.endswith(ending)] for ending in (*_INDEX_ENDINGS, *_WEIGHTS)):
+    for endings in (_INDEX_ENDINGS, _WEIGHTS):
+        found = [name for name in names if name.endswith(endings)]
         if len(found) == 1:
             return path / found[0]
         if found:
