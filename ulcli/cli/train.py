@@ -57,6 +57,13 @@ def train(
             help="torchvision name (resnet18), or package.module:factory for your own network.",
         ),
     ] = Default.arch,
+    weights_key: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Which of the checkpoint's weights: model, model_ema ... Default: the EMA ones where there are some.",
+        ),
+    ] = Default.weights_key,
     loss: Annotated[str, typer.Option(metavar="NAME", help=_LOSSES)] = Default.loss,
     reg_factor: Annotated[
         float | None,

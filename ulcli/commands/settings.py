@@ -65,6 +65,7 @@ class TrainSettings(PassSettings):
     data: str | None = None  # None: what the sample classifier was trained on
     val: str | None = None  # None: the val split of `data`
     arch: str | None = None
+    weights_key: str | None = None  # None: EMA weights where there are some
     loss: str = "maxnorm"
     reg_factor: float | None = None  # None: 0, and the loss's own where the evidence comes from the head
     output: Path = Path("model.pt")

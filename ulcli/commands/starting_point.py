@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -15,7 +16,7 @@ from ulcli.model.file import Model, is_model
 from ulcli.network.archive import read_archive
 from ulcli.network.backbone import Backbone
 from ulcli.network.build import network_for
-from ulcli.network.checkpoint import parse_checkpoint, sample_checkpoint
+from ulcli.network.checkpoint import Checkpoint, parse_checkpoint, sample_checkpoint
 from ulcli.network.linear import Linear
 from ulcli.network.preprocessing import Preprocessing
 from ulcli.network.sources.registry import source_of
@@ -33,7 +34,7 @@ class StartingPoint:
     model: Model | None = None
 
     @classmethod
-    def read(cls, settings: TrainSettings) -> StartingPoint:
+    def read(cls, settings: TrainSettings, reporter: Reporter) -> StartingPoint:
         """Read the checkpoint; without one it is the published weights of --arch, or the sample classifier."""
         said = Preprocessing(settings.image_size, settings.channel_means, settings.channel_stds, settings.grayscale)
         if settings.checkpoint is None and settings.arch is not None:
@@ -48,13 +49,13 @@ class StartingPoint:
                 )
             model = Model.parse(content, path)
             return cls(model.backbone.arch, said, settings.trust_code, model.backbone.state, model)
-        checkpoint = parse_checkpoint(content, path)
-        arch = settings.arch or checkpoint.arch
+        checkpoint = parse_checkpoint(content, path, weights_key=settings.weights_key)
+        arch, notes = settings.arch, checkpoint.notes
         if arch is None:
-            raise UserError(
-                f"'{path}' does not say which network it is of; name it with --arch, for example resnet18 or "
-                "package.module:factory"
-            )
+            arch, more = _architecture_of(checkpoint, path)
+            notes += more
+        for note in notes:
+            reporter.note(note)
         return cls(arch, said, settings.trust_code or settings.arch is not None, checkpoint.state)
 
     @property
@@ -83,3 +84,9 @@ class StartingPoint:
         transform = self.preprocessing.transform(built.network, published, images.native_size)
         backbone = Backbone.take_apart(self.arch, built.num_classes, built.network, transform.shape)
         return backbone, transform, built.options
+
+
+def _architecture_of(checkpoint: Checkpoint, path: Path) -> tuple[str, tuple[str, ...]]:
+    from ulcli.network.guess import architecture_of  # torchvision takes a second, where --arch spares it
+
+    return architecture_of(checkpoint, path)

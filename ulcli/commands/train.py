@@ -81,7 +81,7 @@ def train(settings: TrainSettings, reporter: Reporter | None = None) -> TrainRes
     loss = _loss(settings)
     _check_output(settings)
 
-    start = StartingPoint.read(settings)
+    start = StartingPoint.read(settings, reporter)
     images, validation = training_data(settings, start.classes)
     backbone, transform, options = start.backbone(images, reporter)
     extract = extractor(settings, backbone, transform)

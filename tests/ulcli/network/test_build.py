@@ -6,12 +6,13 @@ from torch import nn
 from torchvision import models
 
 from ulcli.errors import UserError
-from ulcli.network.build import build_network, load_weights, network_for, rebuilt_network
+from ulcli.network.build import build_network, network_for, rebuilt_network
+from ulcli.network.loading import load_network
 
 
 def test_a_state_dict_with_its_own_class_count():
     state = models.squeezenet1_1(num_classes=5).state_dict()
-    network, num_classes, options, notes = network_for("squeezenet1_1", state)
+    network, num_classes, options, notes, _ = network_for("squeezenet1_1", state)
     assert (options, notes) == ({}, ())
     assert num_classes == 5
     assert all(torch.equal(value, state[key]) for key, value in network.state_dict().items())
@@ -29,29 +30,6 @@ def test_an_own_network_with_its_own_class_count(here):
         network_for("own_networks:fixed", state, trusted=True)
 
 
-def test_keys_that_do_not_fit_are_named():
-    network = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
-    state = network.state_dict()
-    del state["0.bias"], state["1.running_var"]
-    state["2.weight"] = torch.ones(1)
-    state["0.weight"] = torch.ones(3, 5)
-    message = (
-        r"the checkpoint does not fit 'mine': of its keys 2 missing \(first: '0.bias'\), "
-        r"1 unexpected \(first: '2.weight'\), 1 of another shape \(first: '0.weight' is \(3, 5\), expected \(3, 2\)\); "
-        "check --arch"
-    )
-    with pytest.raises(UserError, match=message):
-        load_weights(network, state, "mine")
-
-
-def test_batch_norms_from_before_the_counter():
-    network = nn.BatchNorm1d(3)
-    state = {**network.state_dict(), "running_mean": torch.ones(3)}
-    del state["num_batches_tracked"]
-    load_weights(network, state, "mine")
-    assert torch.equal(network.running_mean, torch.ones(3))
-
-
 @pytest.mark.parametrize("name", ["googlenet", "inception_v3"])
 @pytest.mark.parametrize("auxiliary", [True, False])
 def test_networks_with_auxiliary_heads_read_their_input_as_published(name, auxiliary):
@@ -60,8 +38,7 @@ def test_networks_with_auxiliary_heads_read_their_input_as_published(name, auxil
     trained = models.get_model(name, weights=None, transform_input=True, **settings).eval()
     built = network_for(name, trained.state_dict())
     assert (built.num_classes, len(built.notes)) == (7, 1)
-    again = build_network(name, built.num_classes, built.options).eval()
-    load_weights(again, trained.state_dict(), name)
+    again = rebuilt_network(name, built.network.state_dict(), built.num_classes, built.options).eval()
     images = torch.randn(2, 3, 96, 96)
     with torch.inference_mode():
         assert torch.equal(built.network.eval()(images), trained(images))
@@ -73,7 +50,7 @@ def test_networks_with_auxiliary_heads_read_their_input_as_published(name, auxil
 
 def test_weights_that_a_users_own_network_cannot_take(here):
     with pytest.raises(UserError, match=r"loading the weights into 'own' failed: ZeroDivisionError\('no'\)"):
-        load_weights(Refusing(1, 1), nn.Linear(1, 1).state_dict(), "own")
+        load_network(lambda _: Refusing(1, 1), nn.Linear(1, 1).state_dict(), "own")
 
 
 class Refusing(nn.Linear):

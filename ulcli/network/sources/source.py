@@ -19,6 +19,7 @@ class Built(NamedTuple):
     num_classes: int | None  # where the default does not do
     options: dict[str, Any]  # further arguments, as plain values that a model file may hold
     notes: tuple[str, ...] = ()  # what was assumed and is to be told
+    has_classifier: bool = True  # False: of a backbone alone, the network's classifier is a random one
 
 
 class NetworkSource(ABC):
