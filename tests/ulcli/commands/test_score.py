@@ -259,14 +259,15 @@ def test_batch_size_and_workers(run, monkeypatch):
         threads.append(workers)
         return batches(images, transform, batch_size, workers)
 
-    run()  # builds the network and sees that the model fits it: passes of its own
     monkeypatch.setattr(Backbone, "__call__", counting)
+    monkeypatch.setattr("ulcli.data.loader.default_workers", lambda: 7)
     monkeypatch.setattr(local, "batches", watching)
     run(batch_size=5, workers=3)
     assert passes[-3:] == [5, 5, 2]
     assert threads == [3]
     run()
     assert passes[-1] == IMAGES
+    assert threads[-1] == 7
 
 
 def test_device(run, monkeypatch):
