@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
 import os
@@ -19,6 +20,7 @@ import pytest
 import torch
 from PIL import Image
 
+from ulcli import app
 from ulcli.network.checkpoint import sample_checkpoint, sample_models
 
 ROW = [
@@ -111,6 +113,67 @@ class TestFrontDoor:
         done = process("info", "missing.pt", env={**os.environ, "UL_DEBUG": "1"})
         assert done.returncode == 1
         assert "Traceback" in done.stderr
+
+
+class TestUnexpected:
+    """What no command expects, raised by one."""
+
+    @pytest.fixture
+    def failing(self, ul, monkeypatch):
+        def run(error):
+            def fail(path):
+                raise error
+
+            monkeypatch.setattr("ulcli.commands.info.info", fail)
+            return ul("info", "m.pt")
+
+        return run
+
+    def test_a_bug_keeps_its_traceback(self, failing):
+        ran = failing(RuntimeError("never thought of"))
+        assert ran.code == 70
+        assert ran.err.startswith("Traceback")
+        assert ran.err.endswith("RuntimeError: never thought of\n")
+
+    @pytest.mark.parametrize(
+        "error",
+        [
+            type("OutOfMemoryError", (RuntimeError,), {})("CUDA out of memory"),
+            RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+        ],
+    )
+    def test_out_of_memory(self, failing, error):
+        ran = failing(error)
+        assert ran.code == 2
+        assert ran.error_line == "ul: out of memory; use a smaller --batch-size or --image-size"
+
+    @pytest.mark.parametrize(("number", "code"), [(errno.ENOSPC, 2), (errno.EIO, 70)])
+    def test_a_full_disk_behind_standard_output(self, failing, number, code, monkeypatch):
+        monkeypatch.setattr(sys, "stdout", before := sys.stdout)  # restored afterwards
+        ran = failing(OSError(number, "what the system says"))
+        if code == 2:
+            assert sys.stdout is not before  # what is left in the buffer must not fail again
+            sys.stdout.close()
+        assert ran.code == code
+        assert ("cannot write to standard output: no space left on device" in ran.err) is (code == 2)
+
+    def test_an_interrupt_is_told(self, failing):
+        ran = failing(KeyboardInterrupt())
+        assert (ran.code, ran.error_line) == (130, "ul: interrupted")
+
+
+@pytest.mark.parametrize(
+    ("encoding", "written"),
+    [("utf-8", b"caf\xe9 \xc3\xbc"), ("UTF8", b"caf\xe9 \xc3\xbc"), ("ascii", rb"caf\udce9 \xfc")],
+)
+@pytest.mark.parametrize("name", ["stdout", "stderr"])
+def test_names_leave_in_the_bytes_that_they_have(monkeypatch, name, encoding, written):
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, name, io.TextIOWrapper(raw, encoding=encoding))
+    app._prepare_streams()
+    getattr(sys, name).write(os.fsdecode(b"caf\xe9") + " \xfc")
+    getattr(sys, name).flush()
+    assert raw.getvalue() == written
 
 
 class TestTrain:

@@ -20,6 +20,7 @@ def test_a_message_is_one_line():
         ("Digits", ["digits", "noise"], "unknown net 'Digits'; did you mean 'digits'?"),
         ("aab", ["aaa", "aac"], "unknown net 'aab'; did you mean 'aac' or 'aaa'?"),
         ("xyz", ["b", "a"], "unknown net 'xyz'; known: a, b"),
+        ("xyz", list("abcdefghijkl"), "unknown net 'xyz'; known: a, b, c, d, e, f, g, h, i, j, k, l"),
         ("xyz", [f"net{i}" for i in range(13)], "unknown net 'xyz'"),
         ("xyz", [], "unknown net 'xyz'"),
     ],

@@ -177,3 +177,22 @@ def test_a_file_that_somebody_else_removes_is_written_all_the_same(tmp_path):
         ended.set()
         other.join()
     assert not list(tmp_path.glob(".*"))
+
+
+def test_what_is_moved_into_place_is_on_the_disk(tmp_path, monkeypatch):
+    """A machine that loses power leaves the old file or the new one, not an empty one."""
+    done, fsync, replace = [], os.fsync, Path.replace
+
+    def watched_fsync(number):
+        done.append(("on the disk", os.fstat(number).st_size))
+        fsync(number)
+
+    def watched_replace(self, target):
+        done.append(("moved", self.stat().st_size))
+        return replace(self, target)
+
+    monkeypatch.setattr(os, "fsync", watched_fsync)
+    monkeypatch.setattr(Path, "replace", watched_replace)
+    with atomic_write(tmp_path / "model.pt", "wb") as stream:
+        stream.write(b"new")
+    assert done == [("on the disk", 3), ("moved", 3)]

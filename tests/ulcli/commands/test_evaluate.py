@@ -1,6 +1,7 @@
 """What `ul evaluate` measures, against scikit-learn and the rows of `ul score`, what it says, and what it reads."""
 
 import importlib
+import os
 import re
 import shutil
 from dataclasses import replace
@@ -382,7 +383,7 @@ def test_the_result_says_what_was_measured(small):
 
 @pytest.mark.parametrize("split", [None, "test", "val", "train"])
 def test_figures_on_training_images_are_too_good(stripes_model, stripes_data, ood_folders, recorder, split):
-    settings = asked(stripes_model, part(stripes_data, split), [ood_folders["easy"]], bootstrap=0)
+    settings = asked(stripes_model, part(stripes_data, split), [ood_folders["easy"]])
     result = evaluate(settings, recorder)
     assert result.data == f"{stripes_data}:{split or 'test'}"
     assert result.n == 4 * {"train": 20, "val": 12}.get(split, 8)
@@ -425,6 +426,39 @@ def test_a_model_that_was_fitted_on_everything(one_piece, ood_folders, fit, stri
     recorder.warnings.clear()
     evaluate(asked(model, val, [ood_folders["easy"]]), recorder)
     assert recorder.warnings == []
+
+
+def test_a_model_that_was_fitted_on_another_split(one_piece, ood_folders, fit, tmp_path, recorder):
+    data, _ = one_piece
+    model = fit(f"{data}:test", tmp_path / "m.pt", val=f"{data}:val")
+    ood = [ood_folders["easy"]]
+    evaluate(asked(model, f"{data}:train", ood), recorder)
+    assert recorder.warnings == []
+    evaluate(asked(model, ood=ood), recorder)
+    assert recorder.warnings == [f"the model was fitted on images of '{data}:test': these figures are too good"]
+
+
+def test_what_is_read_by_default_needs_no_note(one_piece, ood_folders, recorder):
+    data, model = one_piece
+    result = evaluate(asked(model, ood=[ood_folders["easy"]]), recorder)
+    assert (result.data, result.n) == (f"{data}:test", 8)
+    assert recorder.notes == recorder.warnings == []
+
+
+def test_a_training_image_that_has_changed(stripes, fit, ood_folders, tmp_path, recorder):
+    data = stripes(tmp_path / "data", dict.fromkeys(("ant", "bee"), 20), seed=5)
+    settings = asked(fit(data, tmp_path / "m.pt"), ood=[ood_folders["easy"]])
+    assert "knn" in evaluate(settings, recorder).ood[str(ood_folders["easy"])].scores
+    assert recorder.warnings == []
+    changed = data / "ant" / "00.png"
+    os.utime(changed, ns=(0, changed.stat().st_mtime_ns + 1))
+    scores = evaluate(settings, recorder).ood[str(ood_folders["easy"])].scores
+    assert "knn" not in scores
+    assert "mahalanobis" in scores  # the model file has it
+    assert recorder.warnings == [
+        f"the training images of '{data}' are gone or have changed: knn is left out, and a test part cut from the "
+        "same set may hold images that the model was fitted on"
+    ]
 
 
 def test_of_another_data_set_all_images_or_its_test_split(one_piece, stripes, ood_folders, tmp_path, recorder):

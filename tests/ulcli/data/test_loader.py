@@ -57,6 +57,17 @@ def test_every_image_in_order(workers, batch_size):
     assert not any(part.errors for part in parts)
 
 
+def test_as_many_images_at_once_as_there_are_workers():
+    meeting = threading.Barrier(3)
+
+    class Waiting(Levels):
+        def load(self, index):
+            meeting.wait(timeout=20)  # for two others
+            return super().load(index)
+
+    assert len(next(iter(batches(Waiting(3), TRANSFORM, 3, 3))).readable) == 3
+
+
 def test_the_unreadable_are_told_apart():
     parts = list(batches(Levels(6, broken=(1, 2, 3)), TRANSFORM, 2, 2))
     assert [part.errors for part in parts] == [{1: "broken 1"}, {2: "broken 2", 3: "broken 3"}, {}]

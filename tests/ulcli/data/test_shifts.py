@@ -71,6 +71,19 @@ def test_noise_of_another_severity_is_the_same_noise_louder():
     assert one.std() == pytest.approx(255 * 0.06, rel=0.1)
 
 
+@pytest.mark.parametrize(("severity", "strength"), [(1, 0.06), (2, 0.10), (3, 0.16), (4, 0.24), (5, 0.36)])
+def test_how_strong_noise_is(severity, strength):
+    gray = LabelledArrays("gray", np.full((1, 60, 60), 128, np.uint8), np.zeros(1, np.int64), ("gray",))
+    clipped = np.clip(128 + 255 * strength * np.random.default_rng(0).normal(size=100_000), 0, 255)
+    assert np.asarray(Shifted(gray, "noise", severity).load(0), float).std() == pytest.approx(clipped.std(), rel=0.04)
+
+
+def test_what_the_last_version_did_is_not_taken_from_a_cache(monkeypatch):
+    before = Shifted(toy(), "blur", 1).digest()
+    monkeypatch.setattr("ulcli.data.shifts._VERSION", "of tomorrow")
+    assert Shifted(toy(), "blur", 1).digest() != before
+
+
 def test_blur_is_relative_to_the_image():
     # An edge at two sizes is as wide in relation to them: the share of pixels between dark and bright is the same.
     shares = []

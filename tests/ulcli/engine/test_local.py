@@ -273,3 +273,19 @@ def test_the_first_rows_come_before_the_last_image_is_read(scorer):
     assert next(rows)["path"] == "many/0"
     assert Endless.loaded <= 30
     rows.close()
+
+
+def test_images_that_cannot_be_read_are_steps_too(scorer, recorder, tmp_path):
+    images = FileSet("files", [str(tmp_path / "none.png")] * 5)
+    assert len(list(scorer(batch_size=2).rows([images], recorder))) == 5
+    assert recorder.tracks == [("scoring", 5)]
+    assert recorder.steps == 5
+
+
+def test_evidence_beyond_all_numbers_leaves_no_row_to_trust(model, digits):
+    """Where finite features meet a temperature next to nothing."""
+    head = replace(model.predictor.head, temperature=1e-310, evidence="softplus")
+    predictor = replace(model.predictor, head=head, evidence_from=EvidenceFrom.HEAD)
+    rows = score(Scorer(replace(model, predictor=predictor), model.backbone.build()), Subset(digits, [0, 1], "two"))
+    assert [row["error"] for row in rows] == ["the network's output is not finite"] * 2
+    assert all(row["predicted"] is None for row in rows)

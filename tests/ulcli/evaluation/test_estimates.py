@@ -58,6 +58,16 @@ def test_the_interval_is_the_plain_bootstrap(predictions):
     assert (got.value, got.low, got.high) == pytest.approx(expected)
 
 
+def test_no_calibration_error_is_below_zero():
+    # Half are right, as claimed: every resample has an error, and shifted down by their mean some lie below zero.
+    p, y = np.array([[0.5, 0.5]] * 40), np.repeat([0, 1], 20)
+    figures = classification(p, y, Resamples.of(40, 100, (0,)))
+    resampled = metrics.classification_replicates(p, y, Resamples.of(40, 100, (0,)).counts)["ece"][1:]
+    assert figures["ece"].value == pytest.approx(0)
+    assert figures["ece"].low == 0
+    assert figures["ece"].high == pytest.approx(np.quantile(resampled, 0.975) - resampled.mean())
+
+
 def test_the_interval_of_an_accuracy_holds_it():
     random, held = np.random.default_rng(1), 0
     for seed in range(200):

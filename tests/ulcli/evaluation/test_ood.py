@@ -1,6 +1,7 @@
 """What is computed for a set of images: from features drawn here, with scikit-learn and formulas beside it."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from ulcli.model.choices import EvidenceFrom
 from ulcli.model.flags import Flags
 from ulcli.model.head import Head
 from ulcli.model.predictor import Predictor
-from ulcli.network.features import Features
+from ulcli.network.features import LabelledFeatures
 from ulcli.network.linear import Linear
 from uncertainty_loss import metrics
 
@@ -29,7 +30,7 @@ def features_of(per_class, seed, shift=0.0):
     labels = torch.arange(CLASSES).repeat_interleave(per_class)
     values = 2.0 * torch.eye(CLASSES, SIZE)[labels] + torch.randn(len(labels), SIZE, generator=random)
     values[:, -1] += shift
-    return Features(values, values[:, :4] + shift, labels)
+    return LabelledFeatures(values, values[:, :4] + shift, labels=labels)
 
 
 @pytest.fixture(scope="module", params=list(EvidenceFrom))
@@ -80,11 +81,18 @@ def test_scores_of_the_logits_and_of_the_head(predictor):
     np.testing.assert_allclose(data.ood_scores["head_vacuity"], CLASSES / (evidence + 1).sum(1), rtol=1e-5)
 
 
+def test_a_loss_without_a_prior_has_an_order_by_evidence_all_the_same(predictor):
+    features = features_of(10, 4)
+    data = scored(replace(predictor, head=replace(predictor.head, prior=0.0)), features)
+    evidence = np.log1p(np.exp(1.5 * features.values.double().numpy()[:, :CLASSES]))
+    np.testing.assert_allclose(data.ood_scores["head_vacuity"], CLASSES / evidence.sum(1), rtol=1e-5)
+
+
 def test_metrics_of_the_model_and_of_the_classifier(predictor):
     features = features_of(40, 5)
     data, flags = scored(predictor, features, resamples=60, seed=(4, 2)), Flags(0.05, 0.3, 0.9, 0.4)
     p, y = (data.predictions.alpha / data.predictions.alpha.sum(1, keepdim=True)).numpy(), features.labels.numpy()
-    found = data.metrics(flags)
+    found = data.metrics(flags, data.features.labels)
     assert found["accuracy"].value == accuracy_score(y, p.argmax(1))
     assert found["nll"].value == pytest.approx(log_loss(y, p))
     flagged = (data.predictions.vacuity.numpy() > 0.3) | (1 - p.max(1) > 0.4)
@@ -95,7 +103,7 @@ def test_metrics_of_the_model_and_of_the_classifier(predictor):
     assert (found["aurc"].value, found["aurc"].low, found["aurc"].high) == pytest.approx(expected)
     logits = data.logits.double().numpy()
     p = np.exp(logits - logsumexp(logits, 1, keepdims=True))
-    found = data.baseline_metrics()
+    found = data.baseline_metrics(data.features.labels)
     assert found["nll"].value == pytest.approx(log_loss(y, p), rel=1e-5)
     assert found["nll"].low < found["nll"].value < found["nll"].high
     assert "flag_rate" not in found

@@ -84,7 +84,7 @@ def test_evidence_at_the_clamp(recorder, options, told):
     )
 
 
-@pytest.mark.parametrize(("share", "told"), [(0.05, False), (0.2, True)])
+@pytest.mark.parametrize(("share", "told"), [(0.05, False), (0.1, False), (0.12, True), (0.2, True)])
 def test_a_few_images_at_the_clamp_are_fine(recorder, share, told):
     values = torch.randn(200, 4)
     values[:, 0] = torch.where(torch.arange(200) < 200 * share, 20.0, -3 * torch.rand(200))
@@ -92,4 +92,6 @@ def test_a_few_images_at_the_clamp_are_fine(recorder, share, told):
     linear = Linear(torch.eye(4)[[0, 0, 0]], torch.zeros(3))
     predictor = SimpleNamespace(head=Head(linear, "clamped_exp", 1.0), evidence_from=EvidenceFrom.HEAD)
     warn_of_weakness(predictor, features, NAMES, recorder)
-    assert ["20% of the training images" in text for text in recorder.warnings if "bound" in text] == [True] * told
+    assert [f"{share:.0%} of the training images" in text for text in recorder.warnings if "bound" in text] == [
+        True
+    ] * told

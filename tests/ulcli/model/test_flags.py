@@ -121,3 +121,6 @@ def test_rounding_does_not_flag_the_image_that_set_the_threshold():
     flags = Flags(0.05, vacuity=0.25)
     vacuity = torch.tensor([0.25, 0.25 * (1 + 1e-12), 0.25 * (1 + 1e-5)], dtype=torch.float64)
     assert flags.unfamiliar(vacuity).tolist() == [False, False, True]
+    alpha = torch.tensor([[8.0, 2.0 * (1 + each)] for each in (0, 1e-9, 1e-4)], dtype=torch.float64)
+    doubtful = Flags(0.05, vacuity=1.0, target_accuracy=0.9, doubt=0.2)
+    assert doubtful.reasons(alpha, torch.zeros(3)) == [None, None, AMBIGUOUS]

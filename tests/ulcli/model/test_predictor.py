@@ -27,7 +27,7 @@ def world(classes, n, seed, far=0.0):
     return features, ul.embed([features]), labels, centres
 
 
-def fit(classes=5, evidence_from=EvidenceFrom.DENSITY, validation=400):
+def fit(classes=5, evidence_from=EvidenceFrom.DENSITY, validation=400, fading=FADING):
     _, embedding, labels, centres = world(classes, 2000, seed=0)
     moments = ul.Moments(classes)
     moments.update(embedding, labels)
@@ -35,16 +35,16 @@ def fit(classes=5, evidence_from=EvidenceFrom.DENSITY, validation=400):
     # An evidential head as it may come out of a fit: the right classes, too much confidence.
     head = Head(Linear(2 * classifier.weight, 2 * classifier.bias + 6), "clamped_exp", 1.0)
     x, e, y, _ = world(classes, validation, seed=1)
-    return Predictor.fit(head, classifier, moments, x, e, y, fading=FADING, evidence_from=evidence_from)
+    return Predictor.fit(head, classifier, moments, x, e, y, fading=fading, evidence_from=evidence_from)
 
 
-@pytest.mark.parametrize("classes", [2, 5, 40])
-def test_evidence_is_a_count_of_comparable_images(classes):
-    predictor = fit(classes)
+@pytest.mark.parametrize(("classes", "fading"), [(2, FADING), (5, 0.3), (40, FADING)])
+def test_evidence_is_a_count_of_comparable_images(classes, fading):
+    predictor = fit(classes, fading=fading)
     features, embedding, _, _ = world(classes, 300, seed=2)
     got = predictor(features, embedding)
     t = got.typicality.numpy()
-    m = np.maximum(2000 * t * np.minimum(t / FADING, 1), 1e-9)
+    m = np.maximum(2000 * t * np.minimum(t / fading, 1), 1e-9)
     outputs = predictor.head.linear(features).numpy() / predictor.head.temperature
     p = special.softmax(outputs, axis=1)
     assert got.alpha.dtype == torch.float64

@@ -200,3 +200,22 @@ def test_a_models_fields():
 def test_standard_output_is_where_tables_go(capsys):
     print_table(train_table(training()))
     assert "validation images" in capsys.readouterr().out
+
+
+def test_what_is_flagged_or_failed_stands_out():
+    rows = [row("a", 0.9), row("b", 0.8, flagged=True, reason="unfamiliar"), row("c", error="no such file")]
+    assert [each.style for each in score_table(rows, 5).rows] == ["", "yellow", "red"]
+
+
+def test_no_more_failed_rows_than_asked_for():
+    rows = [row(f"{number}.png", error="no such file") for number in range(5)]
+    assert [line.split()[0] for line in lines(printed(score_table(rows, 3)), ".png")] == ["0.png", "1.png", "2.png"]
+
+
+@pytest.mark.parametrize(("count", "cut"), [(20, False), (21, True)])
+def test_a_long_list_of_classes_is_cut(count, cut):
+    text = printed(info_table(InfoResult("m.pt", 1, {"classes": [f"c{number}" for number in range(count)]})))
+    assert "c0, c1, c2" in text
+    assert ("c19, ... 21 in all" in text) is cut
+    assert (" in all" in text) is cut
+    assert "c20" not in text
