@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-oldest lint types clean
+.PHONY: help demo test test-oldest lint types reference clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ -/'
@@ -43,6 +43,9 @@ lint: $(VENV)/installed-test ## ruff
 
 types: $(VENV)/installed-test ## mypy
 	$(BIN)/mypy
+
+reference: $(VENV)/installed ## fill the tables of docs/commands.md from the code
+	$(BIN)/python docs/make_reference.py
 
 clean: ## remove everything that the other targets made
 	rm -rf $(VENV) build .mypy_cache .pytest_cache .ruff_cache .coverage

@@ -64,7 +64,8 @@ def image_folder(tmp_path: Path, picture: Callable[..., Image.Image]) -> Callabl
 @pytest.fixture(scope="session")
 def digits_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`model.pt` as `ul train` writes it without arguments: the sample classifier on scikit-learn's digits."""
-    from ulcli.commands.train import TrainSettings, train
+    from ulcli.commands.settings import TrainSettings
+    from ulcli.commands.train import train
 
     path = tmp_path_factory.mktemp("model") / "model.pt"
     train(TrainSettings(output=path))

@@ -10,12 +10,26 @@ from enum import IntEnum
 class ExitCode(IntEnum):
     """How `ul` ends; scripts rely on these numbers."""
 
-    OK = 0
-    GATE = 1  # --require or --max-flagged was not met
-    USAGE = 2  # wrong usage, or input that could not be processed
-    BUG = 70  # a traceback, which is a defect of ul's; EX_SOFTWARE of sysexits.h, so that no gate seems to trip
-    INTERRUPTED = 130  # 128 + SIGINT, as shells do
-    BROKEN_PIPE = 141  # 128 + SIGPIPE
+    meaning: str
+
+    OK = 0, "fine"
+    GATE = 1, "a gate tripped: `--require` unmet, or more images flagged than `--max-flagged`"
+    USAGE = (
+        2,
+        "wrong usage, or input that could not be processed; the images that could be read are scored all the same",
+    )
+    BUG = 70, "a bug of ours, with its traceback"  # EX_SOFTWARE of sysexits.h, so that no gate seems to trip
+    INTERRUPTED = 130, "interrupted; files are as they were"  # 128 + SIGINT, as shells do
+    BROKEN_PIPE = 141, "the reader of standard output has gone"  # 128 + SIGPIPE
+
+    def __new__(cls, code: int, meaning: str) -> ExitCode:
+        member = int.__new__(cls, code)
+        member._value_, member.meaning = code, meaning
+        return member
+
+
+class ReaderGoneError(Exception):
+    """Standard output was closed by its reader. Not a BrokenPipeError: Typer would end the process with status 1."""
 
 
 class UserError(Exception):

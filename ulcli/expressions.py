@@ -30,7 +30,7 @@ class Condition:
     bound: float
 
     def __call__(self, value: float) -> bool:
-        """Whether `value` meets the condition; a missing figure (NaN) meets none."""
+        """Tell whether `value` meets the condition; a missing figure (NaN) meets none."""
         return not math.isnan(value) and OPERATORS[self.operator](value, self.bound)
 
     def __str__(self) -> str:

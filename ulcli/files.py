@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -35,7 +34,7 @@ def check_writable(path: Path) -> None:
 
 
 def is_special(path: Path) -> bool:
-    """Whether `path` is a device or a pipe (`/dev/stdout`, `/dev/null`), which must be written in place."""
+    """Tell whether `path` is a device or a pipe (`/dev/stdout`, `/dev/null`), which must be written in place."""
     try:
         mode = path.stat().st_mode
     except OSError:
@@ -56,7 +55,7 @@ def atomic_write(path: Path, mode: str = "w", **open_options: Any) -> Iterator[I
         return
     target = path.resolve()
     # The name is known before the file is there: an interrupt at any moment finds what to remove.
-    temporary = target.with_name(f".{target.name[:80]}.{secrets.token_hex(6)}.tmp")
+    temporary = target.with_name(f".{target.name[:80]}.{os.urandom(6).hex()}.tmp")
     try:
         with temporary.open(mode.replace("w", "x"), **open_options) as stream:
             yield stream

@@ -205,7 +205,7 @@ class TestTrain:
             (["--device", "abacus"], "device 'abacus' cannot be used"),
             (["--reg-factor", "inf"], "--reg-factor is inf"),
             (["--seed", "99999999999999999999999"], "--seed"),
-            (["-f", "csv"], "use --format json"),
+            (["-f", "csv"], "use --format table or json or jsonl"),
             (["--data", "digits:all"], "nothing to validate with"),
             (["--data", "digits:train", "--val", "digits:all"], "would promise too much"),
             (["--data", "digits", "--val", "digits:train"], "would promise too much"),
@@ -213,7 +213,7 @@ class TestTrain:
             ([word for k in range(9) for word in ("--hold-out", k)], "too few classes to fit on (1)"),
             ([word for k in range(10) for word in ("--hold-out", k)], "too few classes to fit on (0)"),
             (["--target-accuracy", "98"], "--target-accuracy is 98"),
-            (["--evidence-from", "densty"], "did you mean 'density'"),
+            (["--evidence-from", "densty"], "'--evidence-from': 'densty' is not one of 'density', 'head'"),
             (["--evidence-from", "head", "--loss", "belief-matching"], "vacuity is 0 for every image"),
             (["-o", "nowhere/m.pt"], "there is no directory 'nowhere'"),
             (["-o", "."], "is a directory"),
@@ -507,7 +507,7 @@ class TestScore:
         assert covered > 0.85
         assert all(row["predicted"] in row["set"].split("|") for row in rows)
         assert "--sets is 2" in ul("score", model, "digits", "--sets", "2").error_line
-        assert "did you mean" in ul("score", model, "digits", "--sets", "0.9", "--set-method", "lab").error_line
+        assert "'lab' is not one of 'lac', 'aps'" in ul("score", model, "digits", "--set-method", "lab").error_line
 
     def test_too_few_validation_images_for_the_sets_are_told(self, ul, model, images):
         ran = ul("score", model, images / "digit_5.png", "--sets", "0.999", "-q", "-f", "csv")

@@ -211,6 +211,23 @@ def test_the_most_probable_class_is_always_in():
     assert aps_sets(p, -0.9).tolist() == [[True, False, False]]
 
 
+@pytest.mark.parametrize("fit_sets", [(fit_lac, lac_sets), (fit_aps, aps_sets)])
+def test_probabilities_that_tie_are_covered(fit_sets):
+    # All validation images score the same: excluding a class at the threshold itself would exclude every right one.
+    fit, sets = fit_sets
+    p = torch.tensor([[0.5, 0.3, 0.2]] * 40)
+    labels = torch.ones(40, dtype=torch.long)  # never the most probable class, which is always in
+    mask = sets(p, fit(p, labels, 0.9))
+    assert mask[:, 1].all()
+    assert not mask[:, 2].any()
+
+
+def test_a_class_at_the_threshold_is_in():
+    p = torch.tensor([[0.5, 0.25, 0.25]], dtype=torch.float64)
+    assert lac_sets(p, 0.75).tolist() == [[True, True, True]]
+    assert lac_sets(p, 0.75 - 1e-9).tolist() == [[True, False, False]]
+
+
 def test_aps_scores_are_the_classes_before_one():
     p, labels = predictions(50)[0].softmax(1), torch.arange(50) % 6
     before = [sum(q for q in row.tolist() if q > row[k]) for row, k in zip(p, labels.tolist(), strict=True)]

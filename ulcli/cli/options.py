@@ -1,13 +1,21 @@
-"""The options that several commands share: name, help and checks in one place."""
+"""The options that several commands share, and the way from options to settings.
+
+Defaults and checks are the settings' own; here are names and help.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, TypeVar
 
 import typer
 
+from ulcli.commands.settings import PassSettings
 from ulcli.output.formats import Format
+
+_Settings = TypeVar("_Settings", bound=PassSettings)
 
 FormatOption = Annotated[
     Format | None,
@@ -16,10 +24,10 @@ FormatOption = Annotated[
 OutputOption = Annotated[
     Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write here instead of standard output.")
 ]
-BatchSizeOption = Annotated[int, typer.Option("--batch-size", "-b", min=1, help="Images per pass through the network.")]
+BatchSizeOption = Annotated[int, typer.Option("--batch-size", "-b", help="Images per pass through the network.")]
 WorkersOption = Annotated[
     int | None,
-    typer.Option("--workers", "-j", min=1, help="Threads that decode images. Default: one a core."),
+    typer.Option("--workers", "-j", help="Threads that decode images. Default: one a core."),
 ]
 DeviceOption = Annotated[
     str,
@@ -38,3 +46,11 @@ DataRootOption = Annotated[
     ),
 ]
 DownloadOption = Annotated[bool, typer.Option("--download", help="Fetch a torchvision data set that is not there.")]
+
+
+def settings_from(options: Mapping[str, Any], settings: type[_Settings]) -> _Settings:
+    """Build settings from a command's options, which are called as the fields; what was not given keeps its default."""
+    given: dict[str, Any] = {
+        field.name: options[field.name] for field in fields(settings) if options[field.name] is not None
+    }
+    return settings(**given)

@@ -2,112 +2,29 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
+from ulcli.commands.outcome import exit_status
+from ulcli.commands.passes import extractor
+from ulcli.commands.settings import EvaluateSettings
 from ulcli.data.catalog import DataName, Places, comes_in_parts, labelled_set, strange_set
-from ulcli.data.imageset import ImageSet, of_classes, relabel
-from ulcli.data.loader import default_workers
-from ulcli.data.shifts import Shift, Shifted
+from ulcli.data.imageset import ImageSet, LabelledSet, of_classes, relabel
+from ulcli.data.shifts import Shifted
 from ulcli.data.sources import builtin
-from ulcli.errors import UserError, shorten
-from ulcli.evaluation.estimates import Estimate, Resamples, against, classification, selective
+from ulcli.errors import ExitCode, UserError, shorten
+from ulcli.evaluation.estimates import Estimate, Resamples
+from ulcli.evaluation.ood import FAR, NEAR, OODResult, ScoredSet, ShiftResult, feature_baselines, worst_auroc
+from ulcli.evaluation.verdict import Verdict
 from ulcli.expressions import Condition
-from ulcli.model.baselines import BASELINES, SEARCHED, FeatureBaselines, Neighbours, logit_scores
+from ulcli.model.baselines import BASELINES, SEARCHED, FeatureBaselines, Neighbours
 from ulcli.model.file import Model
-from ulcli.model.flags import Flags
-from ulcli.model.measures import MEASURES, measure_all
-from ulcli.model.predictor import Predictions
-from ulcli.network.cache import FeatureCache
 from ulcli.network.features import Extractor, Features, warn_of_unreadable
 from ulcli.reporting import Reporter, Silent
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-METRICS = (
-    "accuracy",
-    "nll",
-    "brier",
-    "ece",
-    "adaptive_ece",
-    "classwise_ece",
-    "aurc",
-    "excess_aurc",
-    "augrc",
-    "accuracy_at_80",
-    "accuracy_at_90",
-    "accuracy_at_95",
-    "misclassification_auroc",
-    "flag_rate",
-)
-REQUIREMENTS = (*METRICS, "ood_auroc")
-OWN = "vacuity"  # the score that stands for the model where one number is asked for
-HEAD_VACUITY = "head_vacuity"  # of the evidential head alone, whatever the evidence comes from
-NEAR, FAR = "near", "far"
-
-
-@dataclass(frozen=True)
-class EvaluateSettings:
-    """What `ul evaluate` is asked to do."""
-
-    model: Path
-    data: DataName | None = None  # None: the test split of what the model was fitted on
-    ood: Sequence[DataName] = ()  # none: the built-in sets
-    shifts: Sequence[Shift] = ()
-    require: Sequence[Condition] = ()
-    places: Places | None = None  # None: where the training data lay
-    bootstrap: int = 200  # resamples for the intervals; 0 for none
-    seed: int = 0
-    device: str = "cpu"
-    batch_size: int = 64
-    workers: int = field(default_factory=default_workers)
-    cache: FeatureCache | None = None
-
-
-@dataclass(frozen=True)
-class StrangeResult:
-    """How well each score tells one strange set from the data: score -> figure -> estimate."""
-
-    kind: str
-    n: int
-    scores: dict[str, dict[str, Estimate]]
-
-
-@dataclass(frozen=True)
-class ShiftResult:
-    """What becomes of the predictions when the images get worse."""
-
-    n: int
-    metrics: dict[str, Estimate]
-    scores: dict[str, dict[str, Estimate]]
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """The model's own score beside the best baseline: mean AUROC over the strange sets."""
-
-    own: float
-    baseline: str
-    best: float
-    difference: Estimate
-
-    def __str__(self) -> str:
-        low, high = self.difference.low, self.difference.high
-        if low is None or high is None:
-            outcome, bounds = "better than" if self.difference.value > 0 else "no better than", ""
-        else:
-            outcome = "better than" if low > 0 else "worse than" if high < 0 else "not told apart from"
-            bounds = f" [{low:+.4f}, {high:+.4f}]"
-        return (
-            f"flags by vacuity are {outcome} the best baseline ({self.baseline}) on this data: mean AUROC "
-            f"{self.own:.4f} to {self.best:.4f}, difference {self.difference.value:+.4f}{bounds}"
-        )
 
 
 @dataclass(frozen=True)
@@ -131,127 +48,130 @@ class EvaluateResult:
     n: int
     metrics: dict[str, Estimate]
     baseline: dict[str, Estimate]  # the cross-entropy classifier on the same features
-    ood: dict[str, StrangeResult]
+    ood: dict[str, OODResult]
     shift: dict[str, ShiftResult] = field(default_factory=dict)
     verdict: Verdict | None = None
     requirements: tuple[Requirement, ...] = ()
     unreadable: int = 0
 
+    @property
+    def status(self) -> ExitCode:
+        """Give 2 where an image could not be read, 1 where a requirement is not met."""
+        return exit_status(unreadable=self.unreadable, failures=self.failures)
+
+    @property
+    def summary(self) -> str | None:
+        """Give the verdict in words."""
+        return None if self.verdict is None else str(self.verdict)
+
+    @property
+    def failures(self) -> tuple[str, ...]:
+        """Give a line for each requirement that is not met."""
+        unmet = (each for each in self.requirements if not each.met)
+        return tuple(f"requirement not met: {each.condition}, measured {each.value:.4f}" for each in unmet)
+
 
 def evaluate(settings: EvaluateSettings, reporter: Reporter | None = None) -> EvaluateResult:
-    """Measure a model on labelled images, on worse copies of them, and against strange ones."""
+    """Measure a model on labelled images, on corrupted copies of them, and against OOD sets."""
     reporter = reporter or Silent()
     model = Model.load(settings.model)
     places = settings.places or Places(Path(model.data["root"]))
     images, held_out = _labelled(settings, model, places, reporter)
-    strange = _strange(settings, model, places, held_out, reporter)
-    extract = Extractor(
-        model.backbone.build(trusted=True),
-        model.transform,
-        settings.device,
-        settings.batch_size,
-        settings.workers,
-        settings.cache,
-    )
-    baselines = _feature_baselines(model, places, extract, reporter)
+    ood_sets = _ood_sets(settings, model, places, held_out, reporter)
+    extract = extractor(settings, model.backbone.build(trusted=True), model.transform)
+    bench = _Bench(settings, model, extract, _baselines(model, places, extract, reporter), reporter)
 
-    familiar = _Scored.of(model, baselines, _extracted(extract, images, reporter))
-    unreadable = len(familiar.features.errors)
-    draws = Resamples.of(len(familiar), settings.bootstrap, (settings.seed, 0))
-    metrics, baseline = familiar.figures(model.flags, draws), familiar.baseline_figures(draws)
-
-    ood: dict[str, StrangeResult] = {}
-    replicates: dict[str, dict[str, np.ndarray]] = {}
-    for position, (kind, other) in enumerate(strange, start=1):
-        scored = _Scored.of(model, baselines, _extracted(extract, other, reporter))
-        unreadable += len(scored.features.errors)
-        other_draws = Resamples.of(len(scored), settings.bootstrap, (settings.seed, position))
-        estimates, replicates[other.name] = against(familiar.strangeness, scored.strangeness, draws, other_draws)
-        ood[other.name] = StrangeResult(kind, len(scored), estimates)
-
-    shifted: dict[str, ShiftResult] = {}
-    for shift in settings.shifts:
-        # The same images, so the same draws: what differs is the shift alone.
-        features = extract(worse := Shifted(images, shift.kind, shift.severity), reporter)
-        if features.errors.keys() != familiar.features.errors.keys():  # others than those that were told already
-            warn_of_unreadable(features, worse, reporter)
-        scored = _Scored.of(model, baselines, features)
-        draws_here = Resamples.of(len(scored), settings.bootstrap, (settings.seed, 0))
-        estimates, _ = against(familiar.strangeness, scored.strangeness, draws, draws_here)
-        shifted[str(shift)] = ShiftResult(len(scored), scored.figures(model.flags, draws_here), estimates)
-
-    worst = min((result.scores[OWN]["auroc"].value for result in ood.values()), default=math.nan)
-    figures = {name: estimate.value for name, estimate in metrics.items()} | {"ood_auroc": worst}
+    features = extract(images, reporter)
+    warn_of_unreadable(features, images, reporter)
+    data = bench.scored(features, 0)
+    metrics = data.metrics(model.flags, features.labels)
+    against_ood = bench.against_ood(data, ood_sets)
+    values = {name: estimate.value for name, estimate in metrics.items()}
+    values["ood_auroc"] = worst_auroc(against_ood.results.values())
     return EvaluateResult(
         model=str(settings.model),
         data=images.name,
-        n=len(familiar),
+        n=len(data),
         metrics=metrics,
-        baseline=baseline,
-        ood=ood,
-        shift=shifted,
-        verdict=_verdict(replicates),
-        requirements=tuple(Requirement(condition, figures[condition.name]) for condition in settings.require),
-        unreadable=unreadable,
+        baseline=data.baseline_metrics(features.labels),
+        ood=against_ood.results,
+        shift=bench.on_shifts(data, images),
+        verdict=Verdict.of(against_ood.aurocs),
+        requirements=tuple(Requirement(condition, values[condition.name]) for condition in settings.requirements),
+        unreadable=len(data.features.errors) + against_ood.unreadable,
     )
 
 
 @dataclass(frozen=True)
-class _Scored:
-    """What the model and its rivals make of a set."""
+class _AgainstOOD:
+    """What comes of all OOD sets."""
 
-    features: Features
-    predictions: Predictions
-    logits: Tensor  # (n, K), of the cross-entropy classifier
-    strangeness: dict[str, np.ndarray]  # every measure and every baseline, turned so that higher means stranger
-
-    @classmethod
-    def of(cls, model: Model, baselines: Sequence[FeatureBaselines | Neighbours], features: Features) -> _Scored:
-        """Everything that takes a look at the features."""
-        import uncertainty_loss as ul
-
-        predictor = model.predictor
-        predictions, logits = predictor(features.values, features.embedding), predictor.baseline(features.values)
-        scores = {name: MEASURES[name].sign * value for name, value in measure_all(predictions).items()}
-        # A loss without a prior has no vacuity, but no less an order by the amount of evidence.
-        scores[HEAD_VACUITY] = ul.vacuity(predictions.head_alpha, prior=predictor.head.prior or 1.0).numpy()
-        scores |= logit_scores(logits)
-        for each in baselines:
-            scores |= each.scores(features.values, logits)
-        return cls(features, predictions, logits, scores)
-
-    def __len__(self) -> int:
-        return len(self.features)
-
-    def figures(self, flags: Flags, draws: Resamples) -> dict[str, Estimate]:
-        """Every metric of the model's predictions for labelled images."""
-        import uncertainty_loss as ul
-
-        reasons = flags.reasons(self.predictions.alpha, self.predictions.vacuity)
-        flagged = np.array([reason is not None for reason in reasons], np.float64)
-        probabilities = ul.expected_probability(self.predictions.alpha)
-        return {
-            **_figures(probabilities.numpy(), self.features, draws),
-            "flag_rate": Estimate.of(flagged @ draws.counts / len(flagged)),
-        }
-
-    def baseline_figures(self, draws: Resamples) -> dict[str, Estimate]:
-        """The same of the cross-entropy classifier, with its maximum probability as confidence."""
-        return _figures(self.logits.softmax(1).numpy(), self.features, draws)
+    results: dict[str, OODResult]  # by the name of the set
+    aurocs: list[dict[str, NDArray[np.float64]]]  # of every set: of each score for every resample
+    unreadable: int
 
 
-def _figures(probabilities: np.ndarray, features: Features, draws: Resamples) -> dict[str, Estimate]:
-    assert features.labels is not None
-    labels = features.labels.numpy()
-    return {**classification(probabilities, labels, draws), **selective(probabilities, labels, draws)}
+@dataclass(frozen=True)
+class _Bench:
+    """What every set is measured with."""
+
+    settings: EvaluateSettings
+    model: Model
+    extract: Extractor
+    baselines: Sequence[FeatureBaselines | Neighbours]
+    reporter: Reporter
+
+    def scored(self, features: Features, position: int) -> ScoredSet:
+        """Compute the scores of a set; sets that are compared get other positions, so that they are drawn apart."""
+        draws = Resamples.of(len(features), self.settings.bootstrap, (self.settings.seed, position))
+        return ScoredSet.of(features, self.model.predictor, self.baselines, draws)
+
+    def against_ood(self, data: ScoredSet, sets: Sequence[tuple[str, ImageSet]]) -> _AgainstOOD:
+        """Tell each OOD set from the data; no more than one of them is held at a time."""
+        results: dict[str, OODResult] = {}
+        aurocs, unreadable = [], 0
+        for position, (kind, images) in enumerate(sets, start=1):
+            features = self.extract(images, self.reporter)
+            warn_of_unreadable(features, images, self.reporter)
+            scored = self.scored(features, position)
+            scores, aurocs_here = scored.told_from(data)
+            results[images.name] = OODResult(kind, len(scored), scores)
+            aurocs.append(aurocs_here)
+            unreadable += len(scored.features.errors)
+        return _AgainstOOD(results, aurocs, unreadable)
+
+    def on_shifts(self, data: ScoredSet, images: LabelledSet) -> dict[str, ShiftResult]:
+        """Measure on corrupted copies of the images."""
+        results: dict[str, ShiftResult] = {}
+        for shift in self.settings.shifts:
+            corrupted = Shifted(images, shift.kind, shift.severity)
+            features = self.extract(corrupted, self.reporter)
+            if features.errors.keys() != data.features.errors.keys():  # others than those that were told already
+                warn_of_unreadable(features, corrupted, self.reporter)
+            scored = self.scored(features, 0)  # the same images, so the same draws: what differs is the shift alone
+            scores, _ = scored.told_from(data)
+            results[str(shift)] = ShiftResult(len(scored), scored.metrics(self.model.flags, features.labels), scores)
+        return results
 
 
 def _labelled(
     settings: EvaluateSettings, model: Model, places: Places, reporter: Reporter
-) -> tuple[ImageSet, ImageSet | None]:
-    """The images of the classes that the model knows, and those of the classes that were held out from it."""
+) -> tuple[LabelledSet, LabelledSet | None]:
+    """Open the images of the classes that the model knows, and those of the classes that were held out from it."""
+    data, split = _split_to_read(settings, model, reporter)
+    images = labelled_set(data, split, places)
+    held_out = [name for name in images.classes if name in model.data["hold_out"]]
+    _check_classes(images, held_out, settings, model, reporter)
+    if not held_out:
+        return relabel(images, model.classes), None
+    known = of_classes(images, model.classes, images.name)
+    return relabel(known, model.classes), of_classes(images, held_out, f"held-out {', '.join(held_out)}")
+
+
+def _split_to_read(settings: EvaluateSettings, model: Model, reporter: Reporter) -> tuple[DataName, str]:
+    """Choose the data set and the split of it where none is named, and warn where the model was fitted on that."""
     fitted_on = DataName.parse(model.data["name"])
-    data = settings.data or DataName(fitted_on.name, "test")
+    data = settings.data_name or DataName(fitted_on.name, "test")
     same = data.resolved().name == fitted_on.name
     # A set in one piece that the model has not seen is read whole; of its own, only what training left out.
     split = data.split or ("test" if same or comes_in_parts(data.name) else "all")
@@ -262,9 +182,13 @@ def _labelled(
         )
     if same and (split in ("all", fitted_on.split or "train") or fitted_on.split == "all"):
         reporter.warn(f"the model was fitted on images of '{data.name}:{split}': these figures are too good")
-    images = labelled_set(data, split, places)
-    assert images.classes is not None
-    held_out = [name for name in images.classes if name in model.data["hold_out"]]
+    return data, split
+
+
+def _check_classes(
+    images: LabelledSet, held_out: Sequence[str], settings: EvaluateSettings, model: Model, reporter: Reporter
+) -> None:
+    """Raise `UserError` for classes that the model does not know, and warn of those without images."""
     unknown = [name for name in images.classes if name not in model.classes and name not in held_out]
     if unknown:
         raise UserError(
@@ -277,18 +201,14 @@ def _labelled(
             f"'{images.name}' has no images of {shorten(absent)}: figures over {len(images.classes)} classes do not "
             f"compare with figures over all {len(model.classes)}"
         )
-    if not held_out:
-        return relabel(images, model.classes), None
-    known = of_classes(images, model.classes, images.name)
-    return relabel(known, model.classes), of_classes(images, held_out, f"held-out {', '.join(held_out)}")
 
 
-def _strange(
+def _ood_sets(
     settings: EvaluateSettings, model: Model, places: Places, held_out: ImageSet | None, reporter: Reporter
 ) -> list[tuple[str, ImageSet]]:
-    """The sets to be told from the data: held-out classes are near, all others far."""
-    asked = settings.ood or [DataName(name) for name in builtin.STRANGE]
-    data = settings.data or DataName.parse(model.data["name"])
+    """Open the sets to be told from the data: held-out classes are near, all others far."""
+    asked = settings.ood_names or [DataName(name) for name in builtin.STRANGE]
+    data = settings.data_name or DataName.parse(model.data["name"])
     for name in asked:
         if name.resolved().name == data.resolved().name:
             reporter.warn(f"--ood {name} is the familiar data itself: its AUROC says nothing about strange images")
@@ -302,51 +222,32 @@ def _strange(
     return sets
 
 
-def _feature_baselines(
+def _baselines(
     model: Model, places: Places, extract: Extractor, reporter: Reporter
 ) -> list[FeatureBaselines | Neighbours]:
-    """What was fitted on the training images: from the model file, else from their features.
+    """Fit the baselines that need training images, whose features come from the cache or by another pass.
 
-    Those come from the cache, or by another pass where these are gone.
+    Where these images are gone, only what the model file has is left.
     """
-    fitted = model.feature_baselines
-    data = DataName.parse(model.data["name"])
+    images = _training_images(model, places)
+    if images is not None:
+        features = extract.for_training(images, reporter)
+        return feature_baselines(features, model.predictor.baseline, model.feature_baselines)
+    left_out = f"{', '.join(SEARCHED)} is" if model.feature_baselines else f"{', '.join(BASELINES)} are"
+    reporter.warn(
+        f"the training images of '{DataName.parse(model.data['name'])}' are gone or have changed: {left_out} left "
+        "out, and a test part cut from the same set may hold images that the model was fitted on"
+    )
+    return [model.feature_baselines] if model.feature_baselines else []
+
+
+def _training_images(model: Model, places: Places) -> LabelledSet | None:
+    """Open the images that the model was fitted on; None where they are gone or have changed."""
     try:
-        images = labelled_set(data, "train", places)
-        assert images.classes is not None
+        images = labelled_set(DataName.parse(model.data["name"]), "train", places)
         if model.data["hold_out"]:
             images = of_classes(images, [name for name in images.classes if name in model.classes], images.name)
         images = relabel(images, model.classes)
-        changed = images.digest() != model.data["digest"]
+        return images if images.digest() == model.data["digest"] else None
     except (UserError, ValueError):
-        changed = True
-    if changed:
-        left_out = f"{', '.join(BASELINES)} are" if fitted is None else f"{', '.join(SEARCHED)} is"
-        reporter.warn(
-            f"the training images of '{data}' are gone or have changed: {left_out} left out, and "
-            "a test part cut from the same set may hold images that the model was fitted on"
-        )
-        return [fitted] if fitted else []
-    features = extract(images, reporter, for_density=True)
-    assert features.labels is not None
-    if fitted is None:
-        fitted = FeatureBaselines.fit(features.values, features.labels, model.predictor.baseline)
-    return [fitted, Neighbours(features.values)]
-
-
-def _extracted(extract: Extractor, images: ImageSet, reporter: Reporter) -> Features:
-    features = extract(images, reporter)
-    warn_of_unreadable(features, images, reporter)
-    return features
-
-
-def _verdict(replicates: dict[str, dict[str, np.ndarray]]) -> Verdict | None:
-    """Mean AUROC over all strange sets, of the model's own score and of the baseline with the highest."""
-    if not replicates:
         return None
-    sets = list(replicates.values())
-    means = {name: np.mean([aurocs[name] for aurocs in sets], axis=0) for name in sets[0]}
-    rivals = [name for name in ("max_probability", "entropy", "energy", *BASELINES) if name in means]
-    best = max(rivals, key=lambda name: float(means[name][0]))
-    difference = Estimate.of(means[OWN] - means[best])
-    return Verdict(float(means[OWN][0]), best, float(means[best][0]), difference)

@@ -48,7 +48,7 @@ class ImageError(Exception):
 
 
 def is_image_name(name: str) -> bool:
-    """Whether a file name looks like an image; hidden files (`.DS_Store`, `._photo.jpg`) do not."""
+    """Tell whether a file name looks like an image; hidden files (`.DS_Store`, `._photo.jpg`) do not."""
     return not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES
 
 

@@ -11,9 +11,9 @@ from PIL import Image
 
 
 class ImageSet(ABC):
-    """A named, ordered, indexable collection of images, with labels where the source has them.
+    """A named, ordered, indexable collection of images, with or without labels.
 
-    `labels[i]` is an index into `classes`; both are None for images without labels.
+    A function that needs labels takes a `LabelledSet`; of any other set `labels` and `classes` are None.
     """
 
     name: str
@@ -26,7 +26,7 @@ class ImageSet(ABC):
 
     @abstractmethod
     def identify(self, index: int) -> str:
-        """What a row's `path` column shows: the file, or the set's name and the position in it."""
+        """Give what a row's `path` column shows: the file, or the set's name and the position in it."""
 
     @abstractmethod
     def load(self, index: int) -> Image.Image:
@@ -34,32 +34,44 @@ class ImageSet(ABC):
 
     @abstractmethod
     def digest(self) -> str:
-        """A hash that changes when the images, their order or their labels do, and lasts when the files are copied."""
+        """A hash that changes when the images, their order or their labels do, and lasts when the files are copied.
+
+        Labels are the numbers in `labels`; compare the names of the classes as well. What the user calls the set,
+        or where it lies, does not count.
+        """
 
     def cache_key(self) -> str:
         """As `digest`, but of these very files: features kept under it are never those of other images."""
         return hash_parts(self.digest(), *self.file_marks())
 
     def file_marks(self) -> Iterable[str]:
-        """What else tells the files of a set apart from others on this machine; nothing where `digest` sees pixels."""
+        """Give what else tells the files of a set from others on this machine; nothing where `digest` sees pixels."""
         return ()
 
     def label_name(self, index: int) -> str | None:
         """The class name of one image, or None where there are no labels."""
-        if self.labels is None or self.classes is None:
-            return None
+        return None
+
+
+class LabelledSet(ImageSet):
+    """An image set with a label for every image: `labels[i]` is an index into `classes`."""
+
+    classes: tuple[str, ...]
+    labels: np.ndarray  # (n,), int64
+
+    def label_name(self, index: int) -> str:
         return self.classes[int(self.labels[index])]
 
 
-class Subset(ImageSet):
+class Subset(LabelledSet):
     """Some images of another set, in the given order."""
 
-    def __init__(self, parent: ImageSet, indices: Sequence[int] | np.ndarray, name: str) -> None:
+    def __init__(self, parent: LabelledSet, indices: Sequence[int] | np.ndarray, name: str) -> None:
         self.parent = parent
         self.indices = np.asarray(indices, dtype=np.int64)
         self.name = name
         self.classes = parent.classes
-        self.labels = None if parent.labels is None else parent.labels[self.indices]
+        self.labels = parent.labels[self.indices]
         self.native_size = parent.native_size
 
     def __len__(self) -> int:
@@ -78,55 +90,23 @@ class Subset(ImageSet):
         return self.parent.file_marks()
 
 
-def of_classes(images: ImageSet, names: Collection[str], name: str) -> ImageSet:
+def of_classes(images: LabelledSet, names: Collection[str], name: str) -> LabelledSet:
     """Only the images of some classes, which keep their order; labels count among these."""
-    assert images.classes is not None
-    assert images.labels is not None
     kept = [label for label, class_name in enumerate(images.classes) if class_name in names]
     part = Subset(images, np.flatnonzero(np.isin(images.labels, kept)), name)
-    assert part.labels is not None
     part.classes = tuple(images.classes[label] for label in kept)
     part.labels = np.searchsorted(kept, part.labels)
     return part
 
 
-def relabel(images: ImageSet, classes: tuple[str, ...]) -> ImageSet:
+def relabel(images: LabelledSet, classes: tuple[str, ...]) -> LabelledSet:
     """The same images with labels that are indices into `classes`, which must hold all of the set's own."""
-    if images.classes is None or images.labels is None or images.classes == classes:
+    if images.classes == classes:
         return images
     view = Subset(images, np.arange(len(images)), images.name)
     view.labels = np.array([classes.index(name) for name in images.classes])[images.labels]
     view.classes = classes
     return view
-
-
-class ArraySet(ImageSet):
-    """Images that lie in memory as uint8 arrays of shape (N, H, W) or (N, H, W, 3)."""
-
-    def __init__(
-        self,
-        name: str,
-        images: np.ndarray,
-        labels: np.ndarray | None = None,
-        classes: tuple[str, ...] | None = None,
-    ) -> None:
-        self.name = name
-        self.images = images
-        self.labels = labels
-        self.classes = classes
-        self.native_size = images.shape[1] if images.shape[1] == images.shape[2] else None
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def identify(self, index: int) -> str:
-        return f"{self.name}/{index}"
-
-    def load(self, index: int) -> Image.Image:
-        return Image.fromarray(self.images[index])
-
-    def digest(self) -> str:
-        return hash_parts(self.name, self.images, self.labels)
 
 
 def hash_parts(*parts: str | np.ndarray | None) -> str:

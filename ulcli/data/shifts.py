@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageFilter, ImageOps
 
-from ulcli.data.imageset import ImageSet, hash_parts
+from ulcli.data.imageset import LabelledSet, hash_parts
 from ulcli.errors import UserError, unknown_name
 
 _SEVERITIES = range(1, 6)
@@ -45,10 +45,10 @@ class Shift:
         return f"{self.kind}:{self.severity}"
 
 
-class Shifted(ImageSet):
+class Shifted(LabelledSet):
     """Another set with one thing done to each image; labels, order and paths are the parent's."""
 
-    def __init__(self, parent: ImageSet, kind: str, severity: int = _DEFAULT_SEVERITY) -> None:
+    def __init__(self, parent: LabelledSet, kind: str, severity: int = _DEFAULT_SEVERITY) -> None:
         self.parent = parent
         self.shift = Shift(kind, severity)
         self.name = f"{parent.name}+{self.shift}"

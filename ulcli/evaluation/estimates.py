@@ -9,10 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ulcli.evaluation.figures import METRICS
 from uncertainty_loss import metrics
-
-# Chance lifts these, and a bootstrap lifts them once more.
-_LIFTED = ("ece", "adaptive_ece", "classwise_ece")
 
 
 @dataclass(frozen=True)
@@ -25,7 +23,7 @@ class Estimate:
 
     @classmethod
     def of(cls, replicates: NDArray[np.float64], *, centred: bool = False) -> Estimate:
-        """From a figure for the images themselves, and for each resample of them if there are any."""
+        """Estimate from a figure for the images themselves, and for each resample of them if there are any."""
         if len(replicates) == 1:
             return cls(float(replicates[0]))
         value, low, high = metrics.interval(replicates, centred=centred)
@@ -40,7 +38,7 @@ class Resamples:
 
     @classmethod
     def of(cls, n: int, resamples: int, seed: Sequence[int]) -> Resamples:
-        """Draws for a set of n images; none but the set itself where no resamples are asked for."""
+        """Draw for a set of n images; none but the set itself where no resamples are asked for."""
         if not resamples:
             return cls(np.ones((n, 1), np.uint8))
         return cls(metrics.resample_counts(n, resamples, seed))
@@ -49,17 +47,19 @@ class Resamples:
 def classification(
     probabilities: NDArray[np.float64], labels: NDArray[np.int64], draws: Resamples
 ) -> dict[str, Estimate]:
-    """Accuracy, NLL, Brier score and the calibration errors of predictions (N, K)."""
+    """Estimate accuracy, NLL, Brier score and the calibration errors of predictions (N, K)."""
     replicates = metrics.classification_replicates(probabilities, labels, draws.counts)
-    estimates = {name: Estimate.of(each, centred=name in _LIFTED) for name, each in replicates.items()}
-    for name in _LIFTED:
-        low = estimates[name].low
-        estimates[name] = replace(estimates[name], low=None if low is None else max(low, 0.0))
-    return estimates
+    return {name: _of_lifted(each) if METRICS[name].lifted else Estimate.of(each) for name, each in replicates.items()}
+
+
+def _of_lifted(replicates: NDArray[np.float64]) -> Estimate:
+    """Estimate what chance lifts and a bootstrap lifts once more, and what is never below 0."""
+    estimate = Estimate.of(replicates, centred=True)
+    return estimate if estimate.low is None else replace(estimate, low=max(estimate.low, 0.0))
 
 
 def selective(probabilities: NDArray[np.float64], labels: NDArray[np.int64], draws: Resamples) -> dict[str, Estimate]:
-    """How well the confidence ranks right before wrong predictions."""
+    """Estimate how well the confidence ranks right before wrong predictions."""
     confidence, right = probabilities.max(1), probabilities.argmax(1) == labels
     replicates = metrics.selective_replicates(confidence, right, draws.counts)
     return {name: Estimate.of(each) for name, each in replicates.items()}
@@ -71,7 +71,7 @@ def against(
     familiar_draws: Resamples,
     strange_draws: Resamples,
 ) -> tuple[dict[str, dict[str, Estimate]], dict[str, NDArray[np.float64]]]:
-    """How well each score tells two sets apart; and its AUROC for every resample, to compare scores by."""
+    """Estimate how well each score tells two sets apart; also return its AUROC for every resample."""
     estimates: dict[str, dict[str, Estimate]] = {}
     aurocs: dict[str, NDArray[np.float64]] = {}
     for name, values in familiar.items():

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from torch import Tensor
 
 from ulcli.errors import shorten
 from ulcli.model.choices import EvidenceFrom
 from ulcli.model.predictor import Predictor
-from ulcli.network.features import Features
+from ulcli.network.features import LabelledFeatures
 from ulcli.reporting import Reporter
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 _FEW = 10  # images of a class below which its mean says little
 _CLAMP = 10.0  # of `uncertainty_loss.clamped_exp`
@@ -20,9 +17,10 @@ _FLAT = 2.0  # effective dimensions below which features count as collapsed
 _SAMPLE = 10_000  # images are enough to see any of this
 
 
-def warn_of_weakness(predictor: Predictor, features: Features, classes: tuple[str, ...], reporter: Reporter) -> None:
-    """Say what about this model makes its uncertainty less trustworthy than usual."""
-    assert features.labels is not None
+def warn_of_weakness(
+    predictor: Predictor, features: LabelledFeatures, classes: tuple[str, ...], reporter: Reporter
+) -> None:
+    """Warn of what makes this model's uncertainty less trustworthy than usual."""
     counts = features.labels.bincount(minlength=len(classes)).tolist()
     few = [name for name, count in zip(classes, counts, strict=True) if count < _FEW]
     if few:
@@ -44,7 +42,7 @@ def warn_of_weakness(predictor: Predictor, features: Features, classes: tuple[st
 
 
 def _effective_dimensions(features: Tensor) -> float:
-    """The participation ratio of the variances along all directions: (sum v)^2 / sum v^2."""
+    """Return the participation ratio of the variances along all directions: (sum v)^2 / sum v^2."""
     centred = (features - features.mean(0)).double()
     covariance = centred.T @ centred
     power = float(covariance.square().sum())

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 import uncertainty_loss as ul
 from ulcli.data.splits import stratified_parts
 from ulcli.errors import UserError
-from ulcli.network.features import Features
+from ulcli.network.features import LabelledFeatures
 from ulcli.network.linear import Linear
 from ulcli.reporting import Reporter
 from uncertainty_loss import Loss
@@ -55,7 +55,7 @@ def evidential_objective(loss: Loss, reg_factor: float) -> Objective:
 
 
 def fit_linear(
-    features: Features,
+    features: LabelledFeatures,
     start: Linear,
     objective: Objective,
     *,
@@ -71,7 +71,6 @@ def fit_linear(
     calibrates the model stays untouched. The same seed and thread count give the same weights to the bit.
     """
     recipe = recipe or Recipe()
-    assert features.labels is not None
     random = torch.Generator().manual_seed(seed)
     fitting, watching = _divide(features.labels, recipe.validation)
     scale = Standardiser.of(features.values[fitting])
@@ -147,14 +146,13 @@ def _divide(labels: Tensor, share: float) -> tuple[Tensor, Tensor]:
     return (fit, watch) if len(watch) and len(fit) else (torch.arange(len(labels)), torch.arange(len(labels)))
 
 
-def best_affine_start(classifier: Linear, features: Features, objective: Objective, rows: int = 4096) -> Linear:
+def best_affine_start(classifier: Linear, features: LabelledFeatures, objective: Objective, rows: int = 4096) -> Linear:
     """Stretch and shift the logits of a cross-entropy classifier to where an evidential loss can start from.
 
     Cross-entropy sees only differences of logits; evidence depends on their level too. Logits of +-30, which
     trained networks give, would start beyond every clamp, where gradients vanish. So they are centred (the softmax
     does not change) and the best of a coarse grid of scales and shifts is taken, by the objective itself.
     """
-    assert features.labels is not None
     weight = classifier.weight - classifier.weight.mean(0)
     bias = classifier.bias - classifier.bias.mean()
     sample = torch.linspace(0, len(features) - 1, min(rows, len(features))).round().long()

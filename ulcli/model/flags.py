@@ -10,8 +10,7 @@ from torch import Tensor
 import uncertainty_loss as ul
 from ulcli.model.predictor import Predictions
 from ulcli.reporting import Reporter
-
-UNFAMILIAR, AMBIGUOUS = "unfamiliar", "ambiguous"
+from ulcli.rows import AMBIGUOUS, UNFAMILIAR
 
 # A threshold is the value of one validation image; scored in another batch it may come out a hair higher.
 _SLACK = 1 + 1e-6

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, overload
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from ulcli.data.imageset import ImageSet, hash_parts
+from ulcli.data.imageset import ImageSet, LabelledSet, hash_parts
 from ulcli.data.loader import batches
 from ulcli.data.transform import Transform
 from ulcli.errors import UserError, shorten
@@ -26,12 +25,24 @@ class Features:
 
     values: Tensor  # (n, D), float32: what the classifier reads
     embedding: Tensor  # (n, E), float32: what the familiarity is read from; (n, 0) where only its moments are kept
-    labels: Tensor | None  # (n,), int64
     errors: dict[str, str] = field(default_factory=dict)  # image -> why it could not be read
-    moments: Moments | None = None  # of the embedding, for images that a density is fitted on
 
     def __len__(self) -> int:
         return len(self.values)
+
+
+@dataclass(frozen=True)
+class LabelledFeatures(Features):
+    """Features of labelled images."""
+
+    labels: Tensor = field(kw_only=True)  # (n,), int64
+
+
+@dataclass(frozen=True)
+class TrainingFeatures(LabelledFeatures):
+    """Features of images to fit on, with the moments of their embeddings in place of these."""
+
+    moments: Moments = field(kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -45,34 +56,49 @@ class Extractor:
     workers: int = 1
     cache: FeatureCache | None = None
 
-    def __call__(self, images: ImageSet, reporter: Reporter, *, for_density: bool = False) -> Features:
-        """Features of a whole set, from the cache where the same network saw the same images before.
+    @overload
+    def __call__(self, images: LabelledSet, reporter: Reporter) -> LabelledFeatures: ...
+    @overload
+    def __call__(self, images: ImageSet, reporter: Reporter) -> Features: ...
+    def __call__(self, images: ImageSet, reporter: Reporter) -> Features:
+        """Give the features of a whole set, from the cache where the same network saw the same images before."""
+        entry = self._entry(images, reporter, streamed=False)
+        parts = entry["values"], entry["embedding"], entry["errors"]
+        if isinstance(images, LabelledSet):
+            return LabelledFeatures(*parts, labels=_labels(images, entry))
+        return Features(*parts)
 
-        With `for_density` the embeddings of labelled images are not kept but streamed into their moments: those of
-        a million images would fill the memory.
+    def for_training(self, images: LabelledSet, reporter: Reporter) -> TrainingFeatures:
+        """Give the same of images to fit on.
+
+        Their embeddings are not kept but streamed into moments: those of a million images would fill the memory.
         """
-        key = self._key(images, for_density=for_density) if self.cache else ""
+        entry = self._entry(images, reporter, streamed=True)
+        labels, moments = _labels(images, entry), Moments.from_state_dict(entry["moments"])
+        return TrainingFeatures(entry["values"], entry["embedding"], entry["errors"], labels=labels, moments=moments)
+
+    def _entry(self, images: ImageSet, reporter: Reporter, *, streamed: bool) -> dict[str, Any]:
+        """Give what the cache holds of a set, or is to hold from now on."""
+        key = self._key(images, streamed=streamed) if self.cache else ""
         entry = self.cache.get(key) if self.cache else None
         if entry is None:
-            entry = self._pass(images, reporter, for_density=for_density)
+            entry = self._pass(images, reporter, streamed=streamed)
             problem = self.cache.put(key, entry) if self.cache else None
             if problem:
                 reporter.warn(problem)
-        readable: Tensor = entry["readable"]
-        if not len(readable):
+        if not len(entry["readable"]):
             first = next(iter(entry["errors"].items()))
             raise UserError(f"none of the images in '{images.name}' can be read; the first, '{first[0]}': {first[1]}")
-        labels = None if images.labels is None else torch.from_numpy(np.asarray(images.labels))[readable]
-        moments = Moments.from_state_dict(entry["moments"]) if for_density else None
-        return Features(entry["values"], entry["embedding"], labels, entry["errors"], moments)
+        return entry
 
-    def _pass(self, images: ImageSet, reporter: Reporter, *, for_density: bool) -> dict[str, Any]:
+    def _pass(self, images: ImageSet, reporter: Reporter, *, streamed: bool) -> dict[str, Any]:
         self.backbone.network.to(self.device)
         values: list[Tensor] = []
         embeddings: list[Tensor] = []
         readable: list[int] = []
         errors: dict[str, str] = {}
         moments = Moments(len(images.classes or ()))
+        labels = images.labels if streamed else None
         with reporter.track(f"features of {images.name}", len(images)) as advance:
             for batch in batches(images, self.transform, self.batch_size, self.workers):
                 wrong = dict(batch.errors)
@@ -82,9 +108,8 @@ class Extractor:
                     kept = [index for index, fine in zip(batch.readable, finite.tolist(), strict=True) if fine]
                     wrong |= dict.fromkeys(set(batch.readable).difference(kept), NOT_FINITE)
                     values.append(activations.features[finite])
-                    if for_density:
-                        assert images.labels is not None
-                        moments.update(activations.embedding[finite], torch.from_numpy(images.labels[kept]))
+                    if labels is not None:
+                        moments.update(activations.embedding[finite], torch.from_numpy(labels[kept]))
                     else:
                         embeddings.append(activations.embedding[finite])
                     readable += kept
@@ -98,13 +123,13 @@ class Extractor:
         return {
             "values": torch.cat(values) if values else torch.empty(0, 0),
             "embedding": torch.cat(embeddings) if embeddings else torch.empty(len(readable), 0),
-            "moments": moments.state_dict() if for_density else {},
+            "moments": moments.state_dict() if streamed else {},
             "readable": torch.tensor(readable, dtype=torch.int64),
             "errors": errors,
         }
 
-    def _key(self, images: ImageSet, *, for_density: bool) -> str:
-        return hash_parts(self._network_key, images.cache_key(), images.labels, str(for_density))
+    def _key(self, images: ImageSet, *, streamed: bool) -> str:
+        return hash_parts(self._network_key, images.cache_key(), images.labels, str(streamed))
 
     @cached_property
     def _network_key(self) -> str:
@@ -115,6 +140,12 @@ class Extractor:
         self.backbone.network.to(self.device)
         made_of_probe = self.backbone(probe.to(self.device)).features.half().numpy()
         return hash_parts("features 4", self.backbone.digest(), made_of_probe, repr(self.transform))
+
+
+def _labels(images: LabelledSet, entry: dict[str, Any]) -> Tensor:
+    """Give the labels of the images that could be read."""
+    readable: Tensor = entry["readable"]
+    return torch.from_numpy(images.labels)[readable]
 
 
 def warn_of_unreadable(features: Features, images: ImageSet, reporter: Reporter) -> None:

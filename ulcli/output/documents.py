@@ -6,13 +6,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from ulcli.output.rows import Row, plain
+from ulcli.output.rows import plain
+from ulcli.rows import Row
 
 if TYPE_CHECKING:
-    from ulcli.commands.evaluate import EvaluateResult, ShiftResult, StrangeResult
+    from ulcli.commands.evaluate import EvaluateResult
     from ulcli.commands.info import InfoResult
     from ulcli.commands.train import TrainResult
     from ulcli.evaluation.estimates import Estimate
+    from ulcli.evaluation.ood import OODResult, ShiftResult
 
 EVALUATE_COLUMNS = ("set", "n", "score", "metric", "value", "low", "high")
 
@@ -50,7 +52,7 @@ def evaluate_rows(result: EvaluateResult) -> Iterator[Row]:
     for score, metrics in (("head", result.metrics), ("baseline", result.baseline)):
         for metric, estimate in metrics.items():
             yield _figure(result.data, result.n, score, metric, **asdict(estimate))
-    compared: dict[str, StrangeResult | ShiftResult] = {**result.ood, **result.shift}
+    compared: dict[str, OODResult | ShiftResult] = {**result.ood, **result.shift}
     for name, other in compared.items():
         for score, values in other.scores.items():
             for metric, estimate in values.items():
@@ -66,7 +68,7 @@ def info_document(result: InfoResult) -> dict[str, Any]:
 
 
 def train_document(result: TrainResult) -> dict[str, Any]:
-    """What a training came to, as JSON."""
+    """Give the figures of a training as JSON."""
     return _all_plain_fields({**asdict(result), "path": str(result.path)})
 
 

@@ -5,18 +5,19 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import IO, Any
 
-from ulcli.output.formats import Format
-
-Row = dict[str, Any]
+from ulcli.rows import Row
 
 
-def write_rows(rows: Iterable[Row], columns: Sequence[str], form: Format, stream: IO[str]) -> None:
-    """Write rows as they come, so that the first is out before the last is computed."""
-    _WRITERS[form](rows, columns, stream)
+@dataclass(frozen=True)
+class Rows:
+    """Rows as they come, and the order of their columns."""
+
+    columns: Sequence[str]
+    rows: Iterable[Row]
 
 
 def plain(value: Any) -> Any:
@@ -36,11 +37,12 @@ def to_json(value: Any, *, indent: int | None = None) -> str:
     return text
 
 
-def _write_csv(rows: Iterable[Row], columns: Sequence[str], stream: IO[str]) -> None:
+def write_csv(table: Rows, stream: IO[str]) -> None:
+    """Rows below a line with the names of their columns; each is out before the next is computed."""
     writer = csv.writer(_UnixLines(stream))
-    writer.writerow(columns)
-    for row in rows:
-        writer.writerow([_cell(row[column]) for column in columns])
+    writer.writerow(table.columns)
+    for row in table.rows:
+        writer.writerow([_cell(row[column]) for column in table.columns])
 
 
 @dataclass(frozen=True)
@@ -58,21 +60,30 @@ def _cell(value: Any) -> Any:
     return str(value).lower() if isinstance(value, bool) else value
 
 
-def _write_json_lines(rows: Iterable[Row], columns: Sequence[str], stream: IO[str]) -> None:
-    for row in rows:
-        stream.write(to_json({column: plain(row[column]) for column in columns}) + "\n")
+def write_json_lines(table: Rows, stream: IO[str]) -> None:
+    """One object a row."""
+    for row in table.rows:
+        write_json_line(_object(row, table), stream)
 
 
-def _write_json(rows: Iterable[Row], columns: Sequence[str], stream: IO[str]) -> None:
+def write_json_rows(table: Rows, stream: IO[str]) -> None:
+    """One array, a row a line."""
     separator = "[\n"
-    for row in rows:
-        stream.write(separator + to_json({column: plain(row[column]) for column in columns}))
+    for row in table.rows:
+        stream.write(separator + to_json(_object(row, table)))
         separator = ",\n"
     stream.write("[]\n" if separator == "[\n" else "\n]\n")
 
 
-_WRITERS: dict[Format, Callable[[Iterable[Row], Sequence[str], IO[str]], None]] = {
-    Format.CSV: _write_csv,
-    Format.JSON: _write_json,
-    Format.JSONL: _write_json_lines,
-}
+def write_json_line(document: Any, stream: IO[str]) -> None:
+    """A document on one line."""
+    stream.write(to_json(document) + "\n")
+
+
+def write_json_document(document: Any, stream: IO[str]) -> None:
+    """A document, indented."""
+    stream.write(to_json(document, indent=2) + "\n")
+
+
+def _object(row: Row, table: Rows) -> dict[str, Any]:
+    return {column: plain(row[column]) for column in table.columns}

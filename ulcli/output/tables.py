@@ -13,8 +13,9 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
+from ulcli.evaluation.figures import Family, of_family
 from ulcli.output.console import printable
-from ulcli.output.rows import Row
+from ulcli.rows import Row
 
 if TYPE_CHECKING:
     from ulcli.commands.evaluate import EvaluateResult
@@ -82,16 +83,10 @@ def evaluate_table(result: EvaluateResult) -> Group:
 
 
 def _scores_table(title: str, scores: Mapping[str, Mapping[str, Estimate]]) -> Table:
-    headings = {
-        "auroc": "AUROC",
-        "aupr_in": "AUPR in",
-        "aupr_out": "AUPR out",
-        "fpr95": "FPR95",
-        "fpr95_in": "FPR95 in",
-    }
-    table = _table("score", *headings.values(), title=title)
+    metrics = of_family(Family.OOD)
+    table = _table("score", *(metric.heading for metric in metrics), title=title)
     for score, figures in scores.items():
-        auroc, *others = (figures[key] for key in headings)
+        auroc, *others = (figures[metric.name] for metric in metrics)
         _add_row(table, score, _estimate(auroc), *(_number(each.value) for each in others))
     return table
 

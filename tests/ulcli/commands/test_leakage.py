@@ -5,9 +5,9 @@ import pytest
 import torch
 from PIL import Image
 
-from ulcli.commands.evaluate import EvaluateSettings, evaluate
-from ulcli.commands.train import Preparation, TrainSettings, train
-from ulcli.data.catalog import DataName
+from ulcli.commands.evaluate import evaluate
+from ulcli.commands.settings import EvaluateSettings, TrainSettings
+from ulcli.commands.train import train
 from ulcli.model.sample import digits_cnn
 from ulcli.network.archive import read_archive
 
@@ -34,7 +34,7 @@ def write(folder, test_seed):
     write_split(folder / "train", 1, 12)
     write_split(folder / "val", 2, 6)
     write_split(folder / "test", test_seed, 4)
-    return DataName(str(folder))
+    return str(folder)
 
 
 def settings(checkpoint, data, output):
@@ -44,7 +44,8 @@ def settings(checkpoint, data, output):
         data=data,
         output=output,
         target_accuracy=0.5,
-        preparation=Preparation(image_size=8, grayscale=True),
+        image_size=8,
+        grayscale=True,
     )
 
 
@@ -75,7 +76,7 @@ def test_an_evaluation_changes_nothing(checkpoint, tmp_path):
     data, output = write(tmp_path / "data", 3), tmp_path / "m.pt"
     train(settings(checkpoint, data, output))
     before = output.read_bytes()
-    evaluate(EvaluateSettings(output, bootstrap=0))
+    evaluate(EvaluateSettings(model=output, bootstrap=0))
     assert output.read_bytes() == before
 
 

@@ -109,7 +109,7 @@ def test_a_folder_without_a_validation_part(image_folder, tmp_path):
 
 def test_a_part_that_a_folder_lacks(image_folder, tmp_path):
     image_folder({"a": 12, "b": 12}, "set/train")
-    with pytest.raises(UserError, match="has no folder 'test' beside train"):
+    with pytest.raises(UserError, match="has no 'test' part beside train"):
         labelled_set(DataName(str(tmp_path / "set")), "test", PLACES)
     assert not comes_in_parts(str(tmp_path / "set"))
 
@@ -144,8 +144,9 @@ def test_a_manifest_in_parts(image_folder, tmp_path):
         ("photos/train", "no such file or folder: 'photos/train'"),
         ("list.csv", "no such file or folder: 'list.csv'"),
         ("noise", "'noise' has no labels; it serves as --ood data only"),
-        ("mnist:all", "'mnist' comes as 'mnist:train' and 'mnist:test'; name one of them"),
+        ("mnist:all", r"'mnist' comes in parts \(train, test\); name one of them"),
         (__file__, "is neither a folder nor a .csv list of images"),
+        ("x" * 5000, "cannot look at 'x+': File name too long"),
     ],
 )
 def test_names_that_mean_no_labelled_data(tmp_path, monkeypatch, name, message):

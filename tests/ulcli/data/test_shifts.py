@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ulcli.data.imageset import ArraySet, Subset
+from ulcli.data.imageset import Subset
 from ulcli.data.shifts import KINDS, Shift, Shifted
+from ulcli.data.sources.arrays import LabelledArrays
 from ulcli.errors import UserError
 
 
@@ -22,7 +23,11 @@ def picture(mode, size):
 
 
 def toy(mode="L", size=(28, 28), n=3):
-    return ArraySet("toy", np.stack([picture(mode, size)] * n), np.arange(n) % 2, ("a", "b"))
+    return LabelledArrays("toy", np.stack([picture(mode, size)] * n), np.arange(n) % 2, ("a", "b"))
+
+
+def alone(pixels):
+    return LabelledArrays("alone", pixels, np.zeros(1, np.int64), ("a",))
 
 
 def change(kind, severity, mode, size):
@@ -60,7 +65,7 @@ def test_images_differ_in_what_is_drawn_for_them():
 
 
 def test_noise_of_another_severity_is_the_same_noise_louder():
-    gray = ArraySet("gray", np.full((1, 40, 40), 128, np.uint8))
+    gray = alone(np.full((1, 40, 40), 128, np.uint8))
     one, two = (np.asarray(Shifted(gray, "noise", severity).load(0), float) - 128 for severity in (1, 2))
     assert np.corrcoef(one.ravel(), two.ravel())[0, 1] > 0.99
     assert one.std() == pytest.approx(255 * 0.06, rel=0.1)
@@ -72,7 +77,7 @@ def test_blur_is_relative_to_the_image():
     for side in (100, 400):
         edge = np.zeros((1, side, side), np.uint8)
         edge[:, :, side // 2 :] = 255
-        row = np.asarray(Shifted(ArraySet("edge", edge), "blur", 5).load(0))[side // 2]
+        row = np.asarray(Shifted(alone(edge), "blur", 5).load(0))[side // 2]
         shares.append(np.mean((row > 40) & (row < 215)))
     assert shares[0] == pytest.approx(shares[1], abs=0.02)
     assert shares[0] > 0.1
@@ -92,7 +97,7 @@ def test_contrast_keeps_the_mean_and_inversion_turns_every_pixel():
 
 def test_corners_that_a_rotation_bares_have_the_colour_of_the_border():
     frame = np.full((1, 50, 50, 3), (200, 10, 60), np.uint8)
-    np.testing.assert_array_equal(np.asarray(Shifted(ArraySet("frame", frame), "rotation", 4).load(0)), frame[0])
+    np.testing.assert_array_equal(np.asarray(Shifted(alone(frame), "rotation", 4).load(0)), frame[0])
 
 
 def test_it_stands_for_its_parent():

@@ -39,3 +39,15 @@ def test_members_are_drawn_not_cut(part):
     # Files of a class are often in order of time: the last fifth would be another day's weather.
     chosen = stratified_parts(np.zeros(1000, int))[part]
     assert abs(chosen.mean() - 500) < 60
+
+
+def test_the_parts_of_all_days_to_come():
+    # Models in use were fitted on these train images: with other parts, what is tested was trained on.
+    labels = np.array([0, 1] * 10)
+    parts = stratified_parts(labels)
+    assert {name: part.tolist() for name, part in parts.items()} == {
+        "train": [0, 1, 5, 6, 7, 8, 9, 10, 11, 14, 15, 18],
+        "val": [4, 12, 17, 19],
+        "test": [2, 3, 13, 16],
+    }
+    assert stratified_parts(labels, {"train": 5 / 6, "val": 1 / 6})["val"].tolist() == [2, 3, 13, 16]

@@ -11,17 +11,19 @@ from torch import nn
 
 import uncertainty_loss as ul
 from ulcli.data.catalog import DataName, Places, labelled_set
-from ulcli.data.imageset import ArraySet, Subset
+from ulcli.data.imageset import Subset
+from ulcli.data.sources.arrays import ArraySet
 from ulcli.data.sources.folders import FileSet, class_folder
-from ulcli.engine.local import Scorer, SetOptions, is_labelled
+from ulcli.engine.batch import RowOptions
+from ulcli.engine.local import Scorer, is_labelled
 from ulcli.expressions import Condition
 from ulcli.model.choices import EvidenceFrom, SetMethod
 from ulcli.model.file import Model
 from ulcli.model.flags import Flags
-from ulcli.model.measures import MEASURES
 from ulcli.model.predictor import Predictor
 from ulcli.network.backbone import Backbone
 from ulcli.reporting import Silent
+from ulcli.rows import MEASURES
 
 FLAGS = Condition("vacuity", ">", 0.1)
 
@@ -33,7 +35,11 @@ def model(digits_model):
 
 @pytest.fixture
 def scorer(model):
-    return lambda **options: Scorer(model, model.backbone.build(), **{"flag_on": FLAGS, **options})
+    def make(*, batch_size=64, workers=1, **options):
+        asked = RowOptions(**{"flag_on": FLAGS, **options})
+        return Scorer(model, model.backbone.build(), asked, batch_size=batch_size, workers=workers)
+
+    return make
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +123,7 @@ def test_the_models_own_thresholds_say_why(scorer, model, digits):
 
 @pytest.mark.parametrize("method", SetMethod)
 def test_the_set_column(scorer, model, digits, method):
-    wide = scorer(sets=SetOptions(0.95, method), probs=True)
+    wide = scorer(sets=0.95, set_method=method, probs=True)
     assert wide.columns(labelled=True)[-11] == "set"
     rows = score(wide, digits)
     held = 0
@@ -130,21 +136,21 @@ def test_the_set_column(scorer, model, digits, method):
         assert row["predicted"] in names
         held += row["label"] in names
     assert held >= 27
-    every = score(scorer(sets=SetOptions(1 - 1e-9, method)), digits)
+    every = score(scorer(sets=1 - 1e-9, set_method=method), digits)
     assert every[0]["set"] == "0|1|2|3|4|5|6|7|8|9"  # more than the validation data can promise
 
 
 def test_of_an_unfamiliar_image_no_class_is_excluded(model, digits):
     vacuity = sorted(row["vacuity"] for row in score(Scorer(model, model.backbone.build()), digits))[20]
     strict = replace(model, flags=Flags(0.05, vacuity=vacuity))
-    rows = score(Scorer(strict, model.backbone.build(), sets=SetOptions(0.5, SetMethod.LAC)), digits)
+    rows = score(Scorer(strict, model.backbone.build(), RowOptions(sets=0.5)), digits)
     assert sum(row["reason"] == "unfamiliar" for row in rows) == 9
     for row in rows:
         assert (row["set"] == "0|1|2|3|4|5|6|7|8|9") is (row["reason"] == "unfamiliar")
 
 
 def test_a_row_without_figures_has_an_empty_set(scorer, tmp_path):
-    scoring = scorer(sets=SetOptions(0.95, SetMethod.LAC))
+    scoring = scorer(sets=0.95)
     (row,) = score(scoring, FileSet("files", [str(tmp_path / "none.png")]))
     assert row["set"] is None
     assert list(row) == scoring.columns(labelled=False)
@@ -192,7 +198,7 @@ def test_a_network_output_that_is_not_finite(model, digits):
     taps = tuple(f"body.{name}" for name in whole.taps)
     backbone = Backbone("divides", None, Divides(whole.network), f"body.{whole.head}", taps)
     images = ArraySet("mixed", np.stack([np.asarray(digits.load(0)), np.zeros((8, 8), np.uint8)] * 2))
-    rows = score(Scorer(model, backbone, FLAGS), images)
+    rows = score(Scorer(model, backbone, RowOptions(FLAGS)), images)
     assert [row["error"] for row in rows] == [None, "the network's output is not finite"] * 2
     assert rows[1]["vacuity"] is rows[1]["predicted"] is rows[1]["flagged"] is None
     assert rows[2]["vacuity"] == pytest.approx(rows[0]["vacuity"])
@@ -230,13 +236,13 @@ def test_a_layer_that_gives_nan_leaves_no_row_to_trust(model, digits):
         fading=0.05,
         evidence_from=EvidenceFrom.HEAD,
     )
-    rows = score(Scorer(replace(model, predictor=head), backbone, FLAGS), images)
+    rows = score(Scorer(replace(model, predictor=head), backbone, RowOptions(FLAGS)), images)
     assert [row["error"] for row in rows] == [None, "the network's output is not finite"]
 
 
 def test_class_names_with_the_separator_can_be_told_apart(model, digits):
     names = ("a|b", "a", "b", "c\\", "|", *model.classes[5:])
-    renamed = Scorer(replace(model, classes=names), model.backbone.build(), sets=SetOptions(1 - 1e-9, SetMethod.LAC))
+    renamed = Scorer(replace(model, classes=names), model.backbone.build(), RowOptions(sets=1 - 1e-9))
     (row,) = score(renamed, Subset(digits, [0], "one digit"))
     assert row["set"] == r"a\|b|a|b|c\\|\||5|6|7|8|9"
 

@@ -8,7 +8,7 @@ import torch
 from ulcli.evaluation.weakness import warn_of_weakness
 from ulcli.model.choices import EvidenceFrom
 from ulcli.model.head import Head
-from ulcli.network.features import Features
+from ulcli.network.features import LabelledFeatures
 from ulcli.network.linear import Linear
 
 NAMES = ("ant", "bee", "cat")
@@ -16,7 +16,7 @@ NAMES = ("ant", "bee", "cat")
 
 def features_of(values, counts):
     labels = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
-    return Features(values[: len(labels)], torch.empty(len(labels), 0), labels)
+    return LabelledFeatures(values[: len(labels)], torch.empty(len(labels), 0), labels=labels)
 
 
 def warnings(recorder, features, bias=0.0, source=EvidenceFrom.DENSITY, evidence="clamped_exp", temperature=1.0):

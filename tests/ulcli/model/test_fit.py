@@ -19,13 +19,13 @@ from ulcli.model.fit import (
     evidential_objective,
     fit_linear,
 )
-from ulcli.network.features import Features
+from ulcli.network.features import LabelledFeatures
 from ulcli.network.linear import Linear
 from ulcli.reporting import Silent
 
 
 def features_of(values, labels):
-    return Features(values, torch.empty(len(values), 0), labels)
+    return LabelledFeatures(values, torch.empty(len(values), 0), labels=labels)
 
 
 def clusters(n=1200, classes=3, size=5, spread=1.5, seed=0):

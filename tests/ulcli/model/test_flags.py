@@ -7,9 +7,10 @@ import pytest
 import torch
 
 import uncertainty_loss as ul
-from ulcli.model.flags import AMBIGUOUS, UNFAMILIAR, Flags, doubts
+from ulcli.model.flags import Flags, doubts
 from ulcli.model.predictor import Predictions
 from ulcli.reporting import Silent
+from ulcli.rows import AMBIGUOUS, UNFAMILIAR
 
 
 def predictions(random, n, classes=3, accuracy=0.9):

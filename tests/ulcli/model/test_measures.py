@@ -1,13 +1,16 @@
 """The figures of a row, against scipy and against loops written from the definitions."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from scipy import stats
 from scipy.special import digamma
 
-from ulcli.model.measures import MEASURES, measure_all
+from ulcli.model.measures import FUNCTIONS, measure_all, ood_scores
 from ulcli.model.predictor import Predictions
+from ulcli.rows import MEASURES
 
 
 def naive_dissonance(alpha, prior):
@@ -57,15 +60,38 @@ def test_values(name, prior):
     np.testing.assert_allclose(got, expected, rtol=1e-8, atol=1e-10)
 
 
+def test_every_measure_of_a_row_has_its_function():
+    assert FUNCTIONS.keys() == MEASURES.keys()
+
+
+def test_every_measure_has_an_oracle():
+    """Typicality comes with the predictions."""
+    assert {*ORACLES, "typicality"} == MEASURES.keys()
+
+
 def test_every_measure_says_which_way_it_points():
     sure, unsure = torch.tensor([[50.0, 1, 1]]), torch.tensor([[1.0, 1, 1]])
     low = measure_all(predictions(sure, typicality=torch.tensor([0.9])))
     high = measure_all(predictions(unsure, typicality=torch.tensor([1e-9])))
-    assert list(low) == [*ORACLES, "typicality"]
     for name, measure in MEASURES.items():
-        assert measure.name == name
-        assert measure.reason in ("unfamiliar", "ambiguous")
-        if name != "dissonance":  # of no evidence there is no conflict
-            assert measure.sign * high[name] > measure.sign * low[name]
+        if measure.ood_sign is not None and name != "dissonance":  # of no evidence there is no conflict
+            assert measure.ood_sign * high[name] > measure.ood_sign * low[name]
     conflict = measure_all(predictions(torch.tensor([[50.0, 50, 1]])))
     assert conflict["dissonance"] > low["dissonance"]
+
+
+def test_ood_scores_are_turned_so_that_higher_means_further_out():
+    batch = predictions(rows(1.0), typicality=torch.rand(40))
+    scores, plain = ood_scores(batch), measure_all(batch)
+    assert scores.keys() == {name for name, measure in MEASURES.items() if measure.ood_sign is not None}
+    for name, values in scores.items():
+        sign = -1 if name in ("confidence", "typicality") else 1
+        np.testing.assert_array_equal(values, sign * plain[name])
+
+
+def test_a_measure_without_a_sign_is_no_ood_score(monkeypatch):
+    batch = predictions(rows(1.0))
+    before = ood_scores(batch)
+    monkeypatch.setitem(MEASURES, "dissonance", replace(MEASURES["dissonance"], ood_sign=None))
+    assert before.keys() - ood_scores(batch).keys() == {"dissonance"}
+    assert "dissonance" in measure_all(batch)

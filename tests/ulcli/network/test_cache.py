@@ -59,6 +59,8 @@ def test_a_damaged_entry_is_as_good_as_absent(cache, content):
     else:
         path.write_bytes(content)
     assert cache.get("a") is None
+    if not isinstance(content, list):
+        assert names(cache) == []  # what cannot be read takes no room
     assert cache.put("a", entry(2.0)) is None
     assert cache.get("a")["values"][0] == 2
 

@@ -8,13 +8,14 @@ import torch
 from torch import nn
 
 import uncertainty_loss as ul
-from ulcli.data.imageset import ArraySet, Subset, relabel
+from ulcli.data.imageset import Subset, relabel
+from ulcli.data.sources.arrays import ArraySet, LabelledArrays
 from ulcli.data.sources.folders import class_folder, plain_folder
 from ulcli.data.transform import Transform
 from ulcli.errors import UserError
 from ulcli.network.backbone import Backbone
 from ulcli.network.cache import FeatureCache
-from ulcli.network.features import Extractor, warn_of_unreadable
+from ulcli.network.features import Extractor, LabelledFeatures, warn_of_unreadable
 
 TRANSFORM = Transform(8, 8, (0.5,) * 3, (0.25,) * 3)
 
@@ -72,7 +73,7 @@ def test_for_a_density_the_embeddings_become_moments(image_folder, backbone, rec
     (folder / "b" / "001.png").write_bytes(b"no image")
     images = class_folder(folder, "toy")
     extract = Extractor(backbone, TRANSFORM, batch_size=2, cache=FeatureCache(tmp_path / "cache"))
-    kept, streamed = extract(images, recorder), extract(images, recorder, for_density=True)
+    kept, streamed = extract.for_training(images, recorder), extract(images, recorder)
     assert kept.moments is None
     assert kept.embedding.shape == (11, backbone(torch.zeros(1, *TRANSFORM.shape)).embedding.shape[1])
     assert streamed.embedding.shape == (11, 0)
@@ -84,7 +85,7 @@ def test_for_a_density_the_embeddings_become_moments(image_folder, backbone, rec
     for one, other in zip(*fits, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-3)
     seen = backbone.network.seen
-    again = extract(images, recorder, for_density=True)
+    again = extract.for_training(images, recorder)
     assert backbone.network.seen == seen  # from the cache
     for name, tensor in streamed.moments.state_dict().items():
         assert torch.equal(again.moments.state_dict()[name], tensor)
@@ -94,7 +95,7 @@ def test_moments_of_other_labels_are_another_entry(image_folder, backbone, recor
     images = class_folder(image_folder({"a": 3, "b": 2, "c": 1}), "toy")
     extract = Extractor(backbone, TRANSFORM, cache=FeatureCache(tmp_path / "cache"))
     for classes, counts in ((("a", "b", "c"), [3, 2, 1]), (("b", "a", "c"), [2, 3, 1]), (("c", "a", "b"), [1, 3, 2])):
-        moments = extract(relabel(images, classes), recorder, for_density=True).moments
+        moments = extract.for_training(relabel(images, classes), recorder).moments
         assert moments.counts.tolist() == counts
 
 
@@ -120,7 +121,7 @@ def test_nothing_unreadable_is_nothing_to_tell(image_folder, backbone, recorder)
     features = Extractor(backbone, TRANSFORM)(images, recorder)
     warn_of_unreadable(features, images, recorder)
     assert recorder.warnings == []
-    assert features.labels is None
+    assert not isinstance(features, LabelledFeatures)
 
 
 def test_no_image_can_be_read(image_folder, backbone, recorder):
@@ -147,14 +148,14 @@ def test_an_image_that_gives_nan_counts_as_unreadable(backbone, recorder, tmp_pa
     pixels = np.random.default_rng(0).integers(0, 256, (6, 8, 8), np.uint8)
     kept = [0, 2, 4, 5]
     pixels[[1, 3]] = 7
-    images = ArraySet("toy", pixels, np.array([0, 0, 1, 1, 1, 0]), ("a", "b"))
+    images = LabelledArrays("toy", pixels, np.array([0, 0, 1, 1, 1, 0]), ("a", "b"))
     expected = Extractor(backbone, TRANSFORM)(Subset(images, kept, "fine"), recorder)
     backbone.network.body[0] = nn.Sequential(Divides(), backbone.network.body[0])
     if hidden:
         backbone.network.body[2] = nn.Sequential(NoNaN(), nn.AdaptiveAvgPool2d(1))
     extract = Extractor(backbone, TRANSFORM, batch_size=batch_size, cache=FeatureCache(tmp_path))
     for again in (False, True):
-        features, streamed = extract(images, recorder), extract(images, recorder, for_density=True)
+        features, streamed = extract.for_training(images, recorder), extract(images, recorder)
         for each in (features, streamed):
             assert each.errors == {f"toy/{index}": "the network's output is not finite" for index in (1, 3)}, again
             assert each.labels.tolist() == [0, 1, 1, 0]
@@ -179,10 +180,11 @@ def test_a_layer_that_gives_nan_where_the_outcome_hides_it(backbone, recorder):
     backbone.network.body[2] = nn.Sequential(NoNaN(), nn.AdaptiveAvgPool2d(1))
     with torch.no_grad():
         backbone.network.body[0].bias[0] = torch.nan
-    images = ArraySet("toy", np.zeros((3, 8, 8), np.uint8), np.zeros(3, int), ("a",))
-    for density in (False, True):
+    images = LabelledArrays("toy", np.zeros((3, 8, 8), np.uint8), np.zeros(3, int), ("a",))
+    extract = Extractor(backbone, TRANSFORM)
+    for give in (extract, extract.for_training):
         with pytest.raises(UserError, match=r"features that are not finite \(NaN or infinite\) on 'toy'"):
-            Extractor(backbone, TRANSFORM)(images, recorder, for_density=density)
+            give(images, recorder)
 
 
 def test_the_second_pass_comes_from_the_cache(image_folder, backbone, recorder, tmp_path):

@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-from ulcli.commands.evaluate import EvaluateResult, StrangeResult
+from ulcli.commands.evaluate import EvaluateResult
 from ulcli.commands.train import TrainResult
 from ulcli.evaluation.estimates import Estimate
+from ulcli.evaluation.ood import OODResult
 
 
 def scores(name="vacuity"):
@@ -20,7 +21,7 @@ def evaluation(**changes):
         "n": 1234,
         "metrics": {"accuracy": Estimate(0.97), "nll": Estimate(0.1, 0.09, 0.12)},
         "baseline": {"accuracy": Estimate(0.96), "nll": Estimate(0.2)},
-        "ood": {"noise": StrangeResult("far", 500, scores())},
+        "ood": {"noise": OODResult("far", 500, scores())},
     }
     return EvaluateResult(**{**fields, **changes})
 

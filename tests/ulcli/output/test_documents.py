@@ -7,13 +7,14 @@ from pathlib import Path
 
 from results import evaluation, scores, training
 
-from ulcli.commands.evaluate import Requirement, ShiftResult, StrangeResult, Verdict
+from ulcli.commands.evaluate import Requirement
 from ulcli.commands.info import InfoResult
 from ulcli.evaluation.estimates import Estimate
+from ulcli.evaluation.ood import OODResult, ShiftResult
+from ulcli.evaluation.verdict import Verdict
 from ulcli.expressions import Condition
 from ulcli.output.documents import EVALUATE_COLUMNS, evaluate_document, evaluate_rows, info_document, train_document
-from ulcli.output.formats import Format
-from ulcli.output.rows import to_json, write_rows
+from ulcli.output.rows import Rows, to_json, write_csv
 
 FIGURES = {"auroc": 0.91, "aupr_in": 0.92, "aupr_out": 0.93, "fpr95": 0.44, "fpr95_in": 0.33}
 BOUNDS = {"auroc": [0.9, 0.925], **{key: [None, None] for key in list(FIGURES)[1:]}}
@@ -61,7 +62,7 @@ def test_what_is_not_a_number_is_null():
     result = evaluation(
         metrics={"nll": Estimate(math.inf, math.nan)},
         baseline={},
-        ood={"x": StrangeResult("far", 1, {"vacuity": {"auroc": Estimate(math.nan)}})},
+        ood={"x": OODResult("far", 1, {"vacuity": {"auroc": Estimate(math.nan)}})},
         requirements=(Requirement(Condition("ood_auroc", ">", 0.5), math.nan),),
     )
     document = json.loads(to_json(evaluate_document(result)))
@@ -85,7 +86,7 @@ def test_an_evaluation_as_rows():
         ("noise", 500, "vacuity", "fpr95_in", 0.33, None, None),
     ]
     stream = io.StringIO()
-    write_rows(rows, EVALUATE_COLUMNS, Format.CSV, stream)
+    write_csv(Rows(EVALUATE_COLUMNS, rows), stream)
     assert stream.getvalue().splitlines()[1] == "digits:test,1234,head,accuracy,0.97,,"
 
 

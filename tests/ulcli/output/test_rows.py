@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ulcli.output.formats import Format
-from ulcli.output.rows import plain, to_json, write_rows
+from ulcli.output.rows import Rows, plain, to_json
+from ulcli.output.views import Shape
 
 COLUMNS = ("path", "vacuity", "flagged", "error")
 ROWS = [
@@ -37,7 +38,7 @@ def written(rows, columns, form):
     """As text, the way it goes through a file: bytes that are no characters come back as they were."""
     raw = io.BytesIO()
     stream = io.TextIOWrapper(raw, encoding="utf-8", errors="surrogateescape", newline="")
-    write_rows(iter(rows), columns, form, stream)
+    form.write({Shape.ROWS: lambda: Rows(columns, iter(rows))}, stream)
     stream.flush()
     return raw.getvalue().decode("utf-8", "surrogateescape")
 
@@ -125,5 +126,5 @@ def test_rows_go_out_as_they_come(form):
             lengths.append(len(stream.getvalue()))
             yield {"path": str(number)}
 
-    write_rows(rows(), ("path",), form, stream)
+    form.write({Shape.ROWS: lambda: Rows(("path",), rows())}, stream)
     assert lengths[0] < lengths[1] < lengths[2]

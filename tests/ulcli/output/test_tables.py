@@ -7,9 +7,11 @@ import os
 import pytest
 from results import evaluation, scores, training
 
-from ulcli.commands.evaluate import Requirement, ShiftResult, StrangeResult, Verdict
+from ulcli.commands.evaluate import Requirement
 from ulcli.commands.info import InfoResult
 from ulcli.evaluation.estimates import Estimate
+from ulcli.evaluation.ood import OODResult, ShiftResult
+from ulcli.evaluation.verdict import Verdict
 from ulcli.expressions import Condition
 from ulcli.output.tables import evaluate_table, info_table, print_table, score_table, train_table
 
@@ -90,7 +92,7 @@ def test_markup_in_names_is_text(name):
     text = printed(score_table(rows, 5))
     assert text.count(name) == 6
     assert printed(info_table(InfoResult(name, 1, {"classes": [name, name], "data": {"name": name}}))).count(name) == 4
-    ood = {name: StrangeResult("far", 5, scores(name))}
+    ood = {name: OODResult("far", 5, scores(name))}
     text = printed(evaluate_table(evaluation(data=name, ood=ood)))
     assert text.count(name) == 3
 

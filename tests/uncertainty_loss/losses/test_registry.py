@@ -36,6 +36,20 @@ def test_names_and_entries():
         ul.get_evidence_function(entry.evidence)
 
 
+def test_priors_are_those_of_the_papers():
+    others = {"r-edl": 0.1, "re-edl": 0.8, "belief-matching": 0.0}
+    assert {name: ul.get_loss(name).prior for name in NAMES} == dict.fromkeys(NAMES, 1.0) | others
+
+
+@pytest.mark.parametrize("name", ["r-edl", "re-edl"])
+def test_the_prior_is_the_one_that_the_function_adds(name):
+    # With it as evidence's complement the expected probability of the right class is the softened one.
+    entry, evidence = ul.get_loss(name), torch.tensor([[3.0, 1.0, 0.0]], dtype=torch.float64)
+    p = (evidence + entry.prior) / (evidence + entry.prior).sum()
+    expected = (p - torch.tensor([[1.0, 0.0, 0.0]])).square().sum()
+    torch.testing.assert_close(entry.function(evidence, torch.tensor([0]), 0.0), expected)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_documentation_has_the_entry(name):
     entry = ul.get_loss(name)

@@ -5,19 +5,52 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from ulcli.data.imageset import ArraySet
+from ulcli.data.imageset import ImageSet, LabelledSet, hash_parts
+from ulcli.data.sources.arrays import ArraySet, LabelledArrays
+from ulcli.data.sources.source import NamedSource, Places
 
 _STRANGE_COUNT = 500
 
 
-def digits() -> ArraySet:
+class Digits(NamedSource):
+    """scikit-learn's handwritten digits."""
+
+    spellings = ("digits",)
+    meaning = "scikit-learn's 1,797 handwritten digits, 8 x 8 pixels"
+
+    def has_test_split(self, name: str) -> bool:
+        # They come whole, but are the same everywhere, and so is what is cut from them.
+        return True
+
+    def open_whole(self, name: str, places: Places) -> LabelledSet:
+        return digits()
+
+
+class Strange(NamedSource):
+    """Images that no classifier was trained on, of the size that the network reads."""
+
+    spellings = ("noise", "photos")
+    meaning = "strange images for `--ood`: pixels without content, crops of two photographs"
+    has_labels = False
+
+    def open_unlabelled(self, name: str, shape: tuple[int, int, int]) -> ImageSet:
+        return STRANGE[name](shape)
+
+
+class _DigitsSet(LabelledArrays):
+    def digest(self) -> str:
+        # The name is there for model files of old, which were fitted on digits and hold this hash.
+        return hash_parts("digits", self.images, self.labels)
+
+
+def digits() -> LabelledArrays:
     """1,797 handwritten digits of 8 x 8 pixels (scikit-learn, from the UCI repository)."""
     from sklearn.datasets import load_digits
 
     data = load_digits()
     images = np.round(data.images * (255 / 16)).astype(np.uint8)
     classes = tuple(str(name) for name in data.target_names)
-    return ArraySet("digits", images, data.target.astype(np.int64), classes)
+    return _DigitsSet("digits", images, data.target.astype(np.int64), classes)
 
 
 def noise(shape: tuple[int, int, int]) -> ArraySet:
@@ -55,5 +88,4 @@ def photos(shape: tuple[int, int, int]) -> ArraySet:
     return ArraySet("photos", np.stack([np.asarray(crop) for crop in crops]))
 
 
-LABELLED = {"digits": digits}
 STRANGE = {"noise": noise, "photos": photos}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import shutil
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ import numpy as np
 from PIL import Image
 
 from ulcli.data.images import to_plain
-from ulcli.data.imageset import ImageSet, hash_parts
+from ulcli.data.imageset import LabelledSet, hash_parts
+from ulcli.data.sources.source import NamedSource, Places
 from ulcli.errors import UserError
 from ulcli.files import atomic_write
 
@@ -28,17 +30,32 @@ class _Entry:
 
 _BY_SPLIT = {"train": {"split": "train"}, "test": {"split": "test"}}
 SETS = {
-    "cifar10": _Entry("CIFAR10"),
-    "cifar100": _Entry("CIFAR100"),
+    "mnist": _Entry("MNIST"),
     "fashion-mnist": _Entry("FashionMNIST"),
     "kmnist": _Entry("KMNIST"),
-    "mnist": _Entry("MNIST"),
-    "stl10": _Entry("STL10", **_BY_SPLIT),
+    "cifar10": _Entry("CIFAR10"),
+    "cifar100": _Entry("CIFAR100"),
     "svhn": _Entry("SVHN", **_BY_SPLIT),
+    "stl10": _Entry("STL10", **_BY_SPLIT),
 }
 
 
-class TorchvisionSet(ImageSet):
+class Torchvision(NamedSource):
+    """Data sets that torchvision knows to read and to download."""
+
+    spellings = tuple(SETS)
+    meaning = (
+        "torchvision's sets under `--data-root` (default `data`, or `UL_DATA_ROOT`); `--download` fetches a missing one"
+    )
+
+    def splits(self, name: str) -> Collection[str]:
+        return ("train", "test")
+
+    def open_split(self, name: str, split: str, places: Places) -> LabelledSet:
+        return TorchvisionSet(name, split, places.root, download=places.download)
+
+
+class TorchvisionSet(LabelledSet):
     """One part (`train` or `test`) of a torchvision data set under `root`."""
 
     def __init__(self, name: str, part: str, root: Path, *, download: bool) -> None:
@@ -75,6 +92,7 @@ class TorchvisionSet(ImageSet):
         return to_plain(image)
 
     def digest(self) -> str:
+        # The name, always the same for the same files, is there for model files of old, which hold this hash.
         return hash_parts(self.name, np.asarray(self.data.data), self.labels)
 
 

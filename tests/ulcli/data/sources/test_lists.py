@@ -4,7 +4,7 @@ import csv
 
 import pytest
 
-from ulcli.data.sources.lists import read_manifest
+from ulcli.data.sources.lists import read_labelled_list, read_list
 from ulcli.errors import UserError
 
 
@@ -19,7 +19,7 @@ def manifest(tmp_path):
 
 
 def test_paths_and_labels(manifest, tmp_path):
-    images = read_manifest(manifest("path,label\na.png,dog\n/b/c.png,cat\nsub/d.png,dog\n"), "n", need_labels=True)
+    images = read_labelled_list(manifest("path,label\na.png,dog\n/b/c.png,cat\nsub/d.png,dog\n"), "n")
     assert images.paths == [str(tmp_path / "a.png"), "/b/c.png", str(tmp_path / "sub/d.png")]
     assert images.classes == ("cat", "dog")
     assert images.labels.tolist() == [1, 0, 1]
@@ -27,7 +27,7 @@ def test_paths_and_labels(manifest, tmp_path):
 
 
 def test_other_columns_a_byte_order_mark_and_windows_lines(manifest, tmp_path):
-    images = read_manifest(manifest("\ufeffid,path\r\n1,a.png\r\n\r\n2,b.png\r\n"), "n", need_labels=False)
+    images = read_list(manifest("\ufeffid,path\r\n1,a.png\r\n\r\n2,b.png\r\n"), "n")
     assert images.paths == [str(tmp_path / "a.png"), str(tmp_path / "b.png")]
     assert images.labels is None
     assert images.classes is None
@@ -40,12 +40,12 @@ def test_awkward_names(manifest, tmp_path, picture, name):
     path = manifest("")
     with path.open("w", newline="", encoding="utf-8") as stream:
         csv.writer(stream).writerows([["path"], [name]])
-    images = read_manifest(path, "n", need_labels=False)
+    images = read_list(path, "n")
     assert images.load(0).size == (24, 16)
 
 
 def test_labels_where_they_are_not_needed(manifest):
-    assert read_manifest(manifest("path,label\na.png,x\n"), "n", need_labels=False).classes == ("x",)
+    assert read_list(manifest("path,label\na.png,x\n"), "n").classes == ("x",)
 
 
 @pytest.mark.parametrize(
@@ -65,11 +65,19 @@ def test_labels_where_they_are_not_needed(manifest):
 )
 def test_what_is_no_manifest(manifest, content, message):
     with pytest.raises(UserError, match=message):
-        read_manifest(manifest(content), "n", need_labels=True)
+        read_labelled_list(manifest(content), "n")
 
 
 def test_no_such_file(tmp_path):
     with pytest.raises(UserError, match=r"cannot read '.*none.csv': No such file"):
-        read_manifest(tmp_path / "none.csv", "n", need_labels=True)
+        read_labelled_list(tmp_path / "none.csv", "n")
     with pytest.raises(UserError, match=r"cannot read '.*': Is a directory"):
-        read_manifest(tmp_path, "n", need_labels=True)
+        read_labelled_list(tmp_path, "n")
+
+
+def test_the_digest_follows_rows_and_labels(manifest):
+    digests = [
+        read_list(manifest(f"path,label\n{rows}"), "n").digest()
+        for rows in ("a.png,x\nb.png,y\n", "b.png,y\na.png,x\n", "a.png,y\nb.png,x\n", "a.png,x\nb.png,x\n")
+    ]
+    assert len({*digests, read_list(manifest("path\na.png\nb.png\n"), "n").digest()}) == 5

@@ -5,6 +5,7 @@ import gzip
 import numpy as np
 import pytest
 
+from ulcli.data.imageset import hash_parts
 from ulcli.data.sources.torchvision import SETS, TorchvisionSet
 from ulcli.errors import UserError
 
@@ -58,6 +59,13 @@ def test_the_digest_follows_the_images(root):
     before = TorchvisionSet("mnist", "test", root, download=False).digest()
     write_idx(root / "MNIST" / "raw" / "t10k-images-idx3-ubyte", np.ones((20, 28, 28)))
     assert TorchvisionSet("mnist", "test", root, download=False).digest() != before
+
+
+def test_the_digest_that_model_files_hold(root):
+    # As the first version made it: name, pixels, labels.
+    pixels = np.broadcast_to(np.arange(20, dtype=np.uint8)[:, None, None], (20, 28, 28))
+    expected = hash_parts("mnist:test", pixels, np.arange(20) % 10)
+    assert TorchvisionSet("mnist", "test", root, download=False).digest() == expected
 
 
 def test_packed_files_as_they_are_published(root):

@@ -1,0 +1,36 @@
+"""From a result to standard output, standard error and an exit status."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+
+from ulcli.commands.outcome import Outcome
+from ulcli.errors import ExitCode
+from ulcli.files import check_writable
+from ulcli.output.console import say
+from ulcli.output.destination import destination
+from ulcli.output.formats import Format, choose_format
+from ulcli.output.views import Shape, View
+
+
+def choose(asked: Format | None, output: Path | None, available: Collection[Shape]) -> Format:
+    """The format to write in; fails before the work where the output cannot be written, or not in that format."""
+    if output is not None:
+        check_writable(output)
+    return choose_format(asked, output, available)
+
+
+def write(view: View, form: Format, output: Path | None) -> Shape:
+    """Write a result where it is to go; returns the shape that it has there."""
+    with destination(output) as stream:
+        return form.write(view, stream)
+
+
+def close(result: Outcome, *, quiet: bool) -> ExitCode:
+    """Tell what there is to tell besides the figures, and how the process ends."""
+    if result.summary is not None and not quiet:
+        say(result.summary)
+    for line in result.failures:
+        say(f"ul: {line}")
+    return result.status
