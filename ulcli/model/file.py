@@ -128,6 +128,8 @@ class Model:
             schema.check(content, schema.READ_AGAIN)
             if "options" in content["backbone"]:  # files of earlier versions have none
                 schema.check(content, schema.OPTIONS)
+            said = {key: kind for key, kind in schema.TRANSFORM.items() if key in content["transform"]}
+            schema.check(content["transform"], said, "transform")
             if content.get("feature_baselines") is not None:
                 schema.check(content, schema.FEATURE_BASELINES)
             return _checked(_from_content(content))

@@ -6,7 +6,9 @@ import pytest
 
 from ulcli.network.sources.factory import Factory
 from ulcli.network.sources.registry import SOURCES, source_of
+from ulcli.network.sources.timm import Timm
 from ulcli.network.sources.torchvision import Torchvision
+from ulcli.network.sources.transformers import Transformers
 
 COMMANDS = Path(__file__).parents[4] / "docs" / "commands.md"
 
@@ -18,6 +20,8 @@ COMMANDS = Path(__file__).parents[4] / "docs" / "commands.md"
         ("no_such_network", Torchvision),
         ("package.module:factory", Factory),
         (":", Factory),
+        ("timm/resnet18.a1_in1k", Timm),
+        ("transformers/vit", Transformers),
     ],
 )
 def test_the_form_of_an_arch_tells_its_source(arch, kind):
