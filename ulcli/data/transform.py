@@ -22,12 +22,17 @@ RESAMPLING = {
 _LARGEST = 8192  # pixels; a model file from a stranger may not ask for all memory
 
 
+# What torch calls them; Lanczos it has not.
+UNSMOOTHED = {"nearest": "nearest", "bilinear": "bilinear", "bicubic": "bicubic"}
+
+
 @dataclass(frozen=True)
 class Transform:
-    """Resize the shorter side, crop the centre, scale to [0, 1], normalise.
+    """Resize the shorter side (or squash both sides), crop the centre, scale to [0, 1], normalise.
 
     The steps, and the pixels that come out, are those of torchvision's `ImageClassification` preset, so that a
-    network sees what it was trained on; this needs Pillow alone, where importing torchvision costs a second.
+    network sees what it was trained on; this needs Pillow alone, where importing torchvision costs a second. With
+    `antialias` they are those of the preset on Pillow images, without it those on 8-bit tensors with `antialias=False`.
     """
 
     resize: int  # length of the shorter side, in pixels
@@ -36,6 +41,8 @@ class Transform:
     std: tuple[float, ...]
     grayscale: bool = False
     interpolation: str = "bilinear"
+    squash: bool = False  # both sides become `resize` pixels long, whatever the aspect
+    antialias: bool = True
 
     def __post_init__(self) -> None:
         channels = self.channels
@@ -51,6 +58,8 @@ class Transform:
             raise ValueError(f"expected finite mean and std, got {self.mean} and {self.std}")
         if self.interpolation not in RESAMPLING:
             raise ValueError(f"expected interpolation in {sorted(RESAMPLING)}, got '{self.interpolation}'")
+        if not self.antialias and self.interpolation not in UNSMOOTHED:
+            raise ValueError(f"expected antialias with {self.interpolation} interpolation")
 
     @property
     def channels(self) -> int:
@@ -71,15 +80,32 @@ class Transform:
         return ((values.float() / 255 - mean) / std).contiguous()
 
     def _resized(self, image: Image.Image) -> Image.Image:
-        image = _limit_aspect(image)
-        width, height = image.size
-        # torchvision truncates the longer side and rounds the crop's offset.
-        longer = int(self.resize * max(width, height) / min(width, height))
-        size = (self.resize, longer) if width <= height else (longer, self.resize)
+        if not self.squash:
+            image = _limit_aspect(image)
+        size = self._size_after(*image.size)
         if image.size != size:
-            image = image.resize(size, RESAMPLING[self.interpolation])
-        left, top = (round((side - self.crop) / 2) for side in size)
+            image = self._resampled(image, size)
+        left, top = (round((side - self.crop) / 2) for side in size)  # torchvision rounds the crop's offset
         return image.crop((left, top, left + self.crop, top + self.crop))
+
+    def _size_after(self, width: int, height: int) -> tuple[int, int]:
+        if self.squash:
+            return self.resize, self.resize
+        longer = int(self.resize * max(width, height) / min(width, height))  # torchvision truncates the longer side
+        return (self.resize, longer) if width <= height else (longer, self.resize)
+
+    def _resampled(self, image: Image.Image, size: tuple[int, int]) -> Image.Image:
+        if self.antialias:
+            return image.resize(size, RESAMPLING[self.interpolation])
+        import torch
+        from torch.nn import functional as F
+
+        mode = UNSMOOTHED[self.interpolation]
+        pixels = torch.from_numpy(np.array(image)).reshape(image.height, image.width, self.channels)
+        values = pixels.permute(2, 0, 1)[None].float()
+        values = F.interpolate(values, size[::-1], mode=mode, align_corners=None if mode == "nearest" else False)
+        resized = values[0].round().clamp(0, 255).byte().permute(1, 2, 0).squeeze(2).numpy()
+        return Image.fromarray(resized)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for the model file; lists, for `torch.load(weights_only=True)` gives tuples back as such."""
@@ -88,7 +114,7 @@ class Transform:
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> Transform:
-        """The inverse of `to_dict`."""
+        """The inverse of `to_dict`; of older files, too, which say nothing of the last fields."""
         return cls(**{**fields, "mean": tuple(fields["mean"]), "std": tuple(fields["std"])})
 
 

@@ -125,6 +125,8 @@ class Model:
         try:
             schema.check(content, schema.MODEL)
             schema.check(content, schema.READ_AGAIN)
+            said = {key: kind for key, kind in schema.TRANSFORM.items() if key in content["transform"]}
+            schema.check(content["transform"], said, "transform")
             if content.get("feature_baselines") is not None:
                 schema.check(content, schema.FEATURE_BASELINES)
             return _checked(_from_content(content))

@@ -147,6 +147,8 @@ def test_the_network_comes_back(digits_model):
         ("head.prior", math.inf, "is damaged: head.prior is inf, expected a finite number >= 0"),
         ("transform.mean", [math.inf], "is damaged: expected finite mean and std"),
         ("transform.crop", 8.0, "is damaged: transform.crop is 8.0, expected a positive whole number"),
+        ("transform.squash", 1, "is damaged: transform.squash is 1, expected True or False"),
+        ("transform.antialias", None, "is damaged: transform.antialias is None, expected True or False"),
         ("sets.aps", del_, "is damaged: sets.aps is missing"),
         ("backbone.arch", None, "is damaged: backbone.arch is None, expected a text"),
         ("backbone.state", [], r"is damaged: backbone.state is \[\], expected a dictionary of tensors"),
@@ -158,6 +160,13 @@ def test_damage_is_told(content, tmp_path, monkeypatch, path, value, message):
     torch.save(changed(content, path, value), "m.pt")
     with pytest.raises(UserError, match=message):
         Model.load(Path("m.pt"))
+
+
+def test_files_of_before_say_nothing_of_squash_and_antialias(content, tmp_path):
+    older = changed(changed(content, "transform.squash", del_), "transform.antialias", del_)
+    torch.save(older, tmp_path / "m.pt")
+    transform = Model.load(tmp_path / "m.pt").transform
+    assert (transform.squash, transform.antialias) == (False, True)
 
 
 NASTY = [None, -1, math.nan, math.inf, 10**400, 1e308, "x", [], {}, [1], [[None]], True, b"x"]
