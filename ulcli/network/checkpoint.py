@@ -24,6 +24,7 @@ class Checkpoint:
 
     state: dict[str, Tensor]
     arch: str | None
+    classes: tuple[str, ...] | None = None  # names that the file has, in the order of the classifier's rows
 
 
 def sample_checkpoint() -> Path:

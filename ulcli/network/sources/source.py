@@ -35,10 +35,16 @@ class NetworkSource(ABC):
         """Tell whether the network cannot be built without a number of classes."""
         return False
 
-    def published_network(self, arch: str) -> nn.Module:
-        """Build the network with its published weights, downloaded on first use."""
+    def published_network(self, arch: str, weights: str | None = None) -> nn.Module:
+        """Build the network with published weights, the default ones or those named; downloaded on first use."""
         raise UserError(f"'{arch}' has no published weights; give a checkpoint")
 
-    def published_transform(self, arch: str) -> Transform | None:
-        """Give the preprocessing of the published weights; None where there are none."""
+    def published_transform(self, arch: str, weights: str | None = None) -> Transform | None:
+        """Give the preprocessing of published weights; None where there are none."""
+        if weights is not None:
+            raise UserError(f"'{arch}' has no published weights: --weights goes with the name of an architecture")
+        return None
+
+    def published_classes(self, arch: str, weights: str | None = None) -> tuple[str, ...] | None:
+        """Give the class names of published weights, in the order of their outputs; None where there are none."""
         return None

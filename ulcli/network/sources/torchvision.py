@@ -32,18 +32,18 @@ class Torchvision(NetworkSource):
         network: nn.Module = models.get_model(arch, weights=None, **options)
         return network
 
-    def published_network(self, arch: str) -> nn.Module:
-        models = _models_with(arch)
+    def published_network(self, arch: str, weights: str | None = None) -> nn.Module:
+        models, entry = _models_with(arch), _entry(arch, weights)
         try:
-            network: nn.Module = models.get_model(arch, weights="DEFAULT")
+            network: nn.Module = models.get_model(arch, weights=entry)
         except OSError as error:
             raise UserError(
                 f"could not download the published weights of '{arch}': {error}; give a checkpoint"
             ) from None
         return network
 
-    def published_transform(self, arch: str) -> Transform | None:
-        preset = _models_with(arch).get_model_weights(arch).DEFAULT.transforms()
+    def published_transform(self, arch: str, weights: str | None = None) -> Transform | None:
+        preset = _entry(arch, weights).transforms()
         return Transform(
             resize=preset.resize_size[0],
             crop=preset.crop_size[0],
@@ -51,6 +51,20 @@ class Torchvision(NetworkSource):
             std=tuple(preset.std),
             interpolation=preset.interpolation.value,
         )
+
+    def published_classes(self, arch: str, weights: str | None = None) -> tuple[str, ...] | None:
+        return tuple(_entry(arch, weights).meta["categories"])
+
+
+def _entry(arch: str, weights: str | None) -> Any:
+    """Give the entry of published weights with this name (with or without that of its class), or the default one."""
+    entries = _models_with(arch).get_model_weights(arch)
+    if weights is None or weights == "DEFAULT":
+        return entries.DEFAULT
+    name = weights.removeprefix(f"{entries.__name__}.")
+    if name not in entries.__members__:
+        raise unknown_name(f"weights of {arch}", weights, entries.__members__)
+    return entries[name]
 
 
 def _models_with(arch: str) -> Any:
