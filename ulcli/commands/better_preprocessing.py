@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,7 +13,7 @@ from ulcli.data.images import ImageError
 from ulcli.data.imageset import LabelledSet, Subset
 from ulcli.data.transform import NORMALIZATIONS, Transform
 from ulcli.errors import UserError
-from ulcli.network.classes import is_far_better, share
+from ulcli.network.classes import Order, is_far_better, match_rows, share
 from ulcli.network.features import Extractor
 from ulcli.network.linear import Linear
 from ulcli.reporting import Reporter, Silent
@@ -34,11 +34,11 @@ class Better:
 
 
 def find_better_preprocessing(
-    classifier: Linear, rows: Sequence[int], extract: Extractor, images: LabelledSet, reporter: Reporter
+    classifier: Linear, order: Order, extract: Extractor, images: LabelledSet, reporter: Reporter
 ) -> Better | None:
     """Try other sizes and normalizations, one after the other, and give the best one if it is far better."""
     places = np.unique(np.linspace(0, len(images) - 1, min(_IMAGES, len(images))).round().astype(np.int64))
-    trial = _Trial(classifier, list(rows), extract, Subset(images, places, images.name))
+    trial = _Trial(classifier, order, extract, Subset(images, places, images.name))
     now = extract.transform
     right_now = trial(now)
     if right_now is None:
@@ -65,7 +65,7 @@ class _Trial:
     """The classifier on a few images."""
 
     classifier: Linear
-    rows: list[int]
+    order: Order
     extract: Extractor
     images: LabelledSet
 
@@ -73,10 +73,14 @@ class _Trial:
         """Tell which images are right with a preprocessing; None where the network does not take such images."""
         try:
             features = replace(self.extract, transform=transform, cache=None)(self.images, Silent())
-            right = self.classifier(features.values)[:, self.rows].argmax(1) == features.labels
+            logits = self.classifier(features.values).float()
         except (UserError, RuntimeError, ValueError, AssertionError, IndexError):
             return None
-        return right if len(right) == len(self.images) else torch.zeros(len(self.images), dtype=torch.bool)
+        if len(logits) < len(self.images):
+            return torch.zeros(len(self.images), dtype=torch.bool)
+        # Both may be wrong at once: with other pixels another order of the classes may come to light.
+        match = match_rows(logits, features.labels, len(self.images.classes), [self.order])
+        return None if match is None else match.right
 
 
 def _other_sizes(now: Transform, images: LabelledSet) -> Iterator[dict[str, int]]:

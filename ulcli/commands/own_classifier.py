@@ -121,7 +121,7 @@ class OwnClassifier:
         )
 
     def _causes(self, order: Order, extract: Extractor, images: LabelledSet, reporter: Reporter) -> str:
-        better = find_better_preprocessing(self.linear, order.rows, extract, images, reporter)
+        better = find_better_preprocessing(self.linear, order, extract, images, reporter)
         if better is not None:
             return f"it is likely preprocessed otherwise: with {better.options} it has {better.accuracy:.2f}"
         return (

@@ -22,6 +22,7 @@ from ulcli.commands.training_data import training_data, training_name
 from ulcli.data.imageset import LabelledSet
 from ulcli.errors import ExitCode, UserError
 from ulcli.evaluation.classification import classification_metrics
+from ulcli.evaluation.seen import PROMISE, tell_of_seen_images
 from ulcli.evaluation.weakness import warn_of_weakness
 from ulcli.files import check_writable
 from ulcli.model.baselines import SMALL, FeatureBaselines
@@ -90,7 +91,7 @@ def train(settings: TrainSettings, reporter: Reporter | None = None) -> TrainRes
     for part, part_images in ((features, images), (held_out, validation)):
         warn_of_unreadable(part, part_images, reporter)
 
-    baseline = start.baseline or _baseline(start, extract, images, features, settings, reporter)
+    baseline = start.baseline or _baseline(start, extract, images, features, held_out, settings, reporter)
     head, fit = _fit_head(loss, settings, baseline, features, reporter)
     predictor = _predictor(head, baseline, features, held_out, settings)
     warn_of_weakness(predictor, features, images.classes, reporter)
@@ -146,6 +147,7 @@ def _baseline(
     extract: Extractor,
     images: LabelledSet,
     features: LabelledFeatures,
+    held_out: LabelledFeatures,
     settings: TrainSettings,
     reporter: Reporter,
 ) -> Linear:
@@ -153,7 +155,11 @@ def _baseline(
     width = features.values.shape[1]
     own = start.own_classifier(extract.backbone, width, held_out=bool(settings.hold_out))
     classifier = own.for_data(extract, images, features, reporter)
-    return classifier or new_classifier(features, len(images.classes), settings.seed, reporter)
+    if classifier is None:
+        reporter.note(PROMISE)
+        return new_classifier(features, len(images.classes), settings.seed, reporter)
+    tell_of_seen_images(classifier, features, held_out, reporter)
+    return classifier
 
 
 def _fit_head(

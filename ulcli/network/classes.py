@@ -280,8 +280,8 @@ def sample_rows(labels: Tensor, most: int) -> Tensor:
 
 def _by_class(labels: Tensor) -> list[Tensor]:
     """List the images of each class that has any."""
-    counts = labels.bincount()
-    return [rows for rows in labels.argsort(stable=True).split(counts.tolist()) if len(rows)]
+    counts: list[int] = labels.bincount().tolist()
+    return [rows for rows in torch.split(labels.argsort(stable=True), counts) if len(rows)]
 
 
 def share(right: Tensor) -> float:
