@@ -19,6 +19,13 @@ RESAMPLING = {
     "lanczos": Image.Resampling.LANCZOS,
 }
 
+# Mean and deviation that networks are usually trained with, by the name of what made them usual.
+NORMALIZATIONS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
+    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "clip": ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),
+    "inception": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+}
+
 _LARGEST = 8192  # pixels; a model file from a stranger may not ask for all memory
 
 
@@ -69,6 +76,22 @@ class Transform:
     def shape(self) -> tuple[int, int, int]:
         """Shape of the tensor that comes out: (channels, height, width)."""
         return self.channels, self.crop, self.crop
+
+    def __str__(self) -> str:
+        """Tell what is done, for people: `resize 256, crop 224, bilinear, imagenet normalization`."""
+        size = f"{self.crop} pixels" if self.resize == self.crop else f"resize {self.resize}, crop {self.crop}"
+        steps = [size, *(["squashed"] if self.squash else []), self.interpolation]
+        steps += [] if self.antialias else ["no antialiasing"]
+        return ", ".join([*steps, *(["grayscale"] if self.grayscale else []), self._normalization()])
+
+    def _normalization(self) -> str:
+        if not any(self.mean) and all(value == 1 for value in self.std):
+            return "no normalization"
+        for name, values in NORMALIZATIONS.items():
+            if values == (self.mean, self.std):
+                return f"{name} normalization"
+        mean, std = (",".join(f"{value:g}" for value in values) for values in (self.mean, self.std))
+        return f"mean {mean}, std {std}"
 
     def __call__(self, image: Image.Image) -> Tensor:
         """A float32 tensor of shape `self.shape`."""

@@ -71,6 +71,12 @@ class NetworkSource(ABC):
         self, arch: str, weights: str | None = None, options: Mapping[str, Any] | None = None
     ) -> Transform | None:
         """Give the preprocessing of published weights, for a network built with `options`; None without any."""
+        if weights is not None:
+            raise UserError(f"'{arch}' has no published weights: --weights goes with the name of an architecture")
+        return None
+
+    def published_classes(self, arch: str, weights: str | None = None) -> tuple[str, ...] | None:
+        """Give the class names of published weights, in the order of their outputs; None where there are none."""
         return None
 
 

@@ -85,6 +85,9 @@ class Torchvision(NetworkSource):
         same_size = (other for other in others if other.crop == size)
         return next(same_size, replace(transform, resize=size, crop=size))
 
+    def published_classes(self, arch: str, weights: str | None = None) -> tuple[str, ...] | None:
+        return tuple(_entry(arch, weights).meta["categories"])
+
 
 def _models_with(arch: str) -> Any:
     """Give the module `torchvision.models`; raise `UserError` unless `arch` is one of its classifiers."""
@@ -97,13 +100,14 @@ def _models_with(arch: str) -> Any:
 
 
 def _entry(arch: str, weights: str | None) -> Any:
-    """The entry of published weights with this name, or the default one."""
+    """Give the entry of published weights with this name (with or without that of its class), or the default one."""
     entries = _models_with(arch).get_model_weights(arch)
-    if weights is None:
+    if weights is None or weights == "DEFAULT":
         return entries.DEFAULT
-    if weights != "DEFAULT" and weights not in entries.__members__:
+    name = weights.removeprefix(f"{entries.__name__}.")
+    if name not in entries.__members__:
         raise unknown_name(f"weights of {arch}", weights, entries.__members__)
-    return entries[weights]
+    return entries[name]
 
 
 def _transform_of(entry: Any) -> Transform:
