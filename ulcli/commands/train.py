@@ -122,6 +122,8 @@ def train(settings: TrainSettings, reporter: Reporter | None = None) -> TrainRes
     source = _read_source(settings)
     images, validation = _data(settings, source)
     backbone, transform = _backbone(settings, source, images)
+    for note in backbone.notes:
+        reporter.note(note)
     extract = Extractor(backbone, transform, settings.device, settings.batch_size, settings.workers, settings.cache)
     features, held_out = extract(images, reporter, for_density=True), extract(validation, reporter)
     for part, part_images in ((features, images), (held_out, validation)):
@@ -357,15 +359,13 @@ def _baseline(
     if source.model is not None:
         return source.model.predictor.baseline
     own = backbone.own_classifier()
-    if own is None and features.values.shape[1] == len(classes):
-        return Linear.identity(len(classes))
     if own is not None and own.num_classes == len(classes):
         return own
-    count = features.values.shape[1] if own is None else own.num_classes
-    reporter.note(
-        f"the checkpoint tells {count} classes, the data has {len(classes)}: "
-        "a new cross-entropy classifier is fitted to compare with and to start from"
-    )
+    if own is not None:  # what it means that there is none was told when the network was taken apart
+        reporter.note(
+            f"the checkpoint tells {own.num_classes} classes, the data has {len(classes)}: "
+            "a new cross-entropy classifier is fitted to compare with and to start from"
+        )
     start = Linear.zeros(len(classes), features.values.shape[1])
     objective = cross_entropy_objective()
     return fit_linear(features, start, objective, seed=seed, reporter=reporter, what="fitting a classifier").linear

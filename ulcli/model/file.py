@@ -52,10 +52,6 @@ class BackboneRecord:
         network = build_network(self.arch, self.num_classes)
         load_weights(network, self.state, self.arch)
         network.eval().requires_grad_(False)
-        layers = dict(network.named_modules())
-        for name in (self.head, *self.taps):
-            if name is not None and name not in layers:
-                raise UserError(f"'{self.arch}' has no layer '{name}' any more; train the model again")
         backbone = Backbone(self.arch, self.num_classes, network, self.head, self.taps)
         if self.fit is not None:
             _check_fit(backbone, self.fit)
@@ -236,16 +232,12 @@ def _checked(model: Model) -> Model:
 def _check_fit(backbone: Backbone, fit: Fit) -> None:
     """Raise `UserError` unless blank images come out as the head and the density will read it."""
     import torch
-    from torch import nn
 
     again = f"'{backbone.arch}' does not fit the rest of the model file"
-    layer = None if backbone.head is None else backbone.network.get_submodule(backbone.head)
-    if layer is not None and not isinstance(layer, nn.Linear):
-        raise UserError(f"{again}: layer '{backbone.head}' is no Linear but a {type(layer).__name__}; train it again")
     try:
         features, embedding = backbone(torch.zeros(2, *fit.shape))
-    except UserError:
-        raise
+    except UserError as error:
+        raise UserError(f"{again}: {error}; train it again") from error
     except Exception as error:  # a network that is not the one of the file may raise anything
         raise UserError(f"{again}: {error!r}; train it again") from error
     if features.shape != (2, fit.features) or embedding.shape != (2, fit.embedding):
