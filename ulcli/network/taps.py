@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from ulcli.network.calls import Call
@@ -21,7 +22,7 @@ _MOST_EXTRA_TOKENS = 5
 def tap_names(images: Tensor, calls: list[Call]) -> tuple[str, ...]:
     """The last module at each spatial resolution, for the deepest few; a rule that needs to know no network.
 
-    A transformer that has fewer resolutions is tapped after some of its blocks too.
+    A transformer that has fewer resolutions is tapped after its patch embedding and some of its blocks.
     """
     # A module that works several times (one pooling layer for all) is read where it finishes last.
     finished = {call.name: position for position, call in enumerate(calls)}
@@ -37,15 +38,14 @@ def tap_names(images: Tensor, calls: list[Call]) -> tuple[str, ...]:
 
 
 def pool_tap(x: Tensor) -> Tensor:
-    """What a tap's output says of a whole image (N, F): that of `pool_map`, also for tokens (N, T, D)."""
+    """What a tap's output says of a whole image: `pool_map` of maps; of tokens (N, T, D) mean and deviation (N, 2 D).
+
+    Quadrants and maxima of tokens make the embedding three times as wide, and OOD images no easier to tell.
+    """
     if x.dim() == 4:
         return pool_map(channels_first(x))
-    tokens = x.transpose(1, 2)
-    side = math.isqrt(x.shape[1])
-    extra = _extra_tokens(x.shape[1])
-    if extra is None:  # a sequence without a grid: its halves take the place of the quadrants
-        return pool_map(tokens[..., None])
-    return pool_map(tokens[..., extra:].reshape(*tokens.shape[:2], side, side))
+    deviation, mean = torch.std_mean(x.float(), 1, correction=0)
+    return torch.cat([mean, deviation], 1).to(x.dtype)
 
 
 def channels_first(x: Tensor) -> Tensor:
@@ -82,7 +82,8 @@ class _Site(NamedTuple):
 def _transformer_taps(images: Tensor, calls: list[Call]) -> tuple[str, ...]:
     sites = list(_sites(images, calls))
     order = {site.call.name: position for position, site in enumerate(sites)}
-    last = {site.places: site.call.name for site in sites}
+    # The map that tokens are made of shows what blocks have lost: noise, blur, contrast.
+    last = {(site.tokens, site.places): site.call.name for site in sites}
     names = sorted(last.values(), key=order.__getitem__)[-_MOST_TAPS:]
     missing = _MOST_TAPS - len(names)
     blocks = [name for name in _blocks(sites) if name not in names]
