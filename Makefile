@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-extras test-oldest lint types reference clean
+.PHONY: help demo test test-extras test-oldest test-zoo lint types reference clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ -/'
@@ -40,6 +40,10 @@ test-oldest: ## run all tests with the oldest PyTorch that is supported (for whi
 	$(PYTHON) -m venv $(OLDEST)
 	$(OLDEST)/bin/pip install --quiet --disable-pip-version-check --editable '.[test]' torch==2.6.0 torchvision==0.21.0
 	$(OLDEST)/bin/pytest $(SHARED)
+
+test-zoo: $(VENV)/installed-test ## take every torchvision, timm and transformers network apart (an hour)
+	$(BIN)/pip install --quiet --disable-pip-version-check timm transformers
+	$(BIN)/pytest $(SHARED) -m zoo tests/ulcli/network/test_zoo.py
 
 lint: $(VENV)/installed-test ## ruff
 	$(BIN)/ruff check .

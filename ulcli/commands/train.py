@@ -86,25 +86,20 @@ def train(settings: TrainSettings, reporter: Reporter | None = None) -> TrainRes
     start = StartingPoint.read(settings, reporter)
     images, validation = training_data(settings, start.classes)
     opened = start.open(images, reporter)
-    backbone, transform = opened.backbone, opened.transform
-    extract = extractor(settings, backbone, transform)
+    extract = extractor(settings, opened.backbone, opened.transform)
     features, held_out = extract.for_training(images, reporter), extract(validation, reporter)
     for part, part_images in ((features, images), (held_out, validation)):
         warn_of_unreadable(part, part_images, reporter)
 
-    baseline = start.baseline or _baseline(
-        start, opened, extract, images, features, held_out, settings, reporter
-    )
+    baseline = start.baseline or _baseline(start, opened, extract, images, features, held_out, settings, reporter)
     head, fit = _fit_head(loss, settings, baseline, features, reporter)
     predictor = _predictor(head, baseline, features, held_out, settings)
     warn_of_weakness(predictor, features, images.classes, reporter)
     flags, sets = _thresholds(predictor, held_out, settings, reporter)
     before, uncalibrated, after = _compare(predictor, held_out)
     Model(
-        backbone=BackboneRecord(
-            backbone.arch, backbone.num_classes, backbone.head, backbone.taps, _weights(backbone), options=opened.options
-        ),
-        transform=transform,
+        backbone=_backbone_record(opened),
+        transform=opened.transform,
         classes=images.classes,
         predictor=predictor,
         loss=fit,
@@ -255,8 +250,12 @@ def _feature_baselines(features: LabelledFeatures, baseline: Linear) -> FeatureB
     return FeatureBaselines.fit(features.values, features.labels, baseline)
 
 
-def _weights(backbone: Backbone) -> dict[str, Tensor]:
-    return {key: value.detach().cpu() for key, value in backbone.network.state_dict().items()}
+def _backbone_record(opened: Opened) -> BackboneRecord:
+    backbone = opened.backbone
+    weights = {key: value.detach().cpu() for key, value in backbone.network.state_dict().items()}
+    return BackboneRecord(
+        backbone.arch, backbone.num_classes, backbone.head, backbone.taps, weights, options=opened.options
+    )
 
 
 def _provenance(seed: int, preprocessing: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 import uncertainty_loss as ul
 from ulcli.data.transform import Transform
@@ -54,10 +54,6 @@ class BackboneRecord:
         """Build the network with its weights, ready to give features; `trusted` lets code from here run."""
         network = rebuilt_network(self.arch, self.state, self.num_classes, self.options, trusted=trusted)
         network.eval().requires_grad_(False)
-        layers = dict(network.named_modules())
-        for name in (self.head, *self.taps):
-            if name is not None and name not in layers:
-                raise UserError(f"'{self.arch}' has no layer '{name}' any more; train the model again")
         backbone = Backbone(self.arch, self.num_classes, network, self.head, self.taps)
         if self.fit is not None:
             _check_fit(backbone, self.fit)
@@ -238,13 +234,10 @@ def _checked(model: Model) -> Model:
 def _check_fit(backbone: Backbone, fit: Fit) -> None:
     """Raise `UserError` unless blank images come out as the head and the density will read it."""
     again = f"'{backbone.arch}' does not fit the rest of the model file"
-    layer = None if backbone.head is None else backbone.network.get_submodule(backbone.head)
-    if layer is not None and not isinstance(layer, nn.Linear):
-        raise UserError(f"{again}: layer '{backbone.head}' is no Linear but a {type(layer).__name__}; train it again")
     try:
         features, embedding = backbone(torch.zeros(2, *fit.shape))
-    except UserError:
-        raise
+    except UserError as error:
+        raise UserError(f"{again}: {error}; train it again") from error
     except Exception as error:  # a network that is not the one of the file may raise anything
         raise UserError(f"{again}: {error!r}; train it again") from error
     if features.shape != (2, fit.features) or embedding.shape != (2, fit.embedding):

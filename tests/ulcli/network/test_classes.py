@@ -153,7 +153,7 @@ class TestAssignment:
 
     def test_ties_go_to_what_was_expected(self):
         labels, predicted = torch.tensor([0, 1, 2]), torch.tensor([3, 3, 3])
-            rows = assign_rows(predicted, labels, 3, 5, (2, 1, 4))
+        rows = assign_rows(predicted, labels, 3, 5, (2, 1, 4))
         assert sorted(row == prior for row, prior in zip(rows, (2, 1, 4), strict=True)) == [False, True, True]
 
     def test_a_frequent_class_that_is_taken_for_a_rare_one_is_no_reason_to_swap_them(self):
