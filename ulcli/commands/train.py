@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 import uncertainty_loss as ul
 from ulcli import __version__
@@ -33,7 +32,6 @@ from ulcli.model.flags import Flags
 from ulcli.model.head import Head
 from ulcli.model.predictor import Predictor
 from ulcli.model.sets import PredictionSets
-from ulcli.network.backbone import Backbone
 from ulcli.network.features import Extractor, LabelledFeatures, TrainingFeatures, warn_of_unreadable
 from ulcli.network.linear import Linear
 from ulcli.reporting import Reporter, Silent
