@@ -57,6 +57,10 @@ def train(
             help="torchvision name (resnet18), or package.module:factory for your own network.",
         ),
     ] = Default.arch,
+    arch_arg: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="An argument for whoever builds the network. Repeatable."),
+    ] = None,
     head: Annotated[
         str | None,
         typer.Option(metavar="NAME", help="Layer of the network that is its classifier. Default: it is searched for."),

@@ -8,6 +8,7 @@ numpy or torch is imported where a value is checked or used.
 from __future__ import annotations
 
 import ast
+import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -65,6 +66,7 @@ class TrainSettings(PassSettings):
     data: str | None = None  # None: what the sample classifier was trained on
     val: str | None = None  # None: the val split of `data`
     arch: str | None = None
+    arch_arg: Sequence[str] = ()  # NAME=VALUE, for whoever builds the network
     head: str | None = None  # None: the classifier is searched for
     weights_key: str | None = None  # None: EMA weights where there are some
     loss: str = "maxnorm"
@@ -101,6 +103,8 @@ class TrainSettings(PassSettings):
             _check_share("--target-accuracy", self.target_accuracy, "a share", 0.98)
         _choose(self, "evidence_from", EvidenceFrom)
         _check_texts("--hold-out", self.hold_out)
+        _check_texts("--arch-arg", self.arch_arg)
+        _ = self.arch_options
         _check_whole("--seed", self.seed, least=0, most=LARGEST_SEED)
         self._check_preprocessing()
 
@@ -117,6 +121,11 @@ class TrainSettings(PassSettings):
     @property
     def val_name(self) -> DataName | None:
         return None if self.val is None else _data_name(self.val)
+
+    @property
+    def arch_options(self) -> dict[str, Any]:
+        """Give the arguments that the network is built with."""
+        return dict(map(_argument, self.arch_arg))
 
     @property
     def channel_means(self) -> tuple[float, ...] | None:
@@ -284,6 +293,17 @@ def _data_name(text: str) -> DataName:
     from ulcli.data.catalog import DataName
 
     return DataName.parse(text)
+
+
+def _argument(text: str) -> tuple[str, Any]:
+    """Read NAME=VALUE, with a value as JSON has it; anything else is a text."""
+    name, equals, value = text.partition("=")
+    if not equals or not name.isidentifier():
+        raise UserError(f"--arch-arg is '{text}', expected NAME=VALUE, such as transform_input=false")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
 
 
 def _normalization(option: str, text: str | None, other: str | None, part: int) -> tuple[float, ...] | None:

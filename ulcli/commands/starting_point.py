@@ -47,6 +47,7 @@ class StartingPoint:
     state: dict[str, Tensor] | None = None
     model: Model | None = None
     folder: Folder | None = None
+    options: dict[str, Any] = field(default_factory=dict)  # arguments that the user gives for building it
     head: str | None = None  # the classifier's layer, where the user names it
     weights: str | None = None  # published ones, by name
     names: tuple[str, ...] | None = None  # of the classes of the checkpoint, where they are known
@@ -134,7 +135,7 @@ class StartingPoint:
         if self.state is None:
             built = source.published_network(self.arch, self.weights)
         else:
-            built = network_for(self.arch, self.state, trusted=self.trusted)
+            built = network_for(self.arch, self.state, self.options, trusted=self.trusted)
         return built, source.published_transform(self.arch, self.weights, built.options)
 
     def own_classifier(self, opened: Opened, *, held_out: bool) -> OwnClassifier | None:
@@ -157,7 +158,13 @@ def _said(settings: TrainSettings) -> dict[str, Any]:
         grayscale=settings.grayscale,
     )
     names = None if settings.classes is None else read_class_names(settings.classes)
-    return {"preprocessing": preprocessing, "head": settings.head, "names": names, "names_said": names is not None}
+    return {
+        "preprocessing": preprocessing,
+        "options": settings.arch_options,
+        "head": settings.head,
+        "names": names,
+        "names_said": names is not None,
+    }
 
 
 def _with_names(said: dict[str, Any], known: tuple[str, ...] | None) -> dict[str, Any]:
@@ -169,11 +176,11 @@ def _check_nothing_said(settings: TrainSettings, path: Path) -> None:
     """Raise `UserError` where options tell of the network what a model of this tool knows."""
     said = _said(settings)
     options = (settings.arch, settings.weights, settings.classes, settings.head, settings.weights_key)
-    if any(option is not None for option in options) or said["preprocessing"] != Preprocessing():
+    if any(option is not None for option in options) or settings.arch_arg or said["preprocessing"] != Preprocessing():
         raise UserError(
             f"'{path}' is a model of this tool and knows its network, classes and preprocessing; leave out --arch, "
-            "--weights, --weights-key, --head, --classes and what tells the preprocessing (--image-size, --mean, "
-            "--grayscale ...), or give the checkpoint that it was made of"
+            "--arch-arg, --weights, --weights-key, --head, --classes and what tells the preprocessing (--image-size, "
+            "--mean, --grayscale ...), or give the checkpoint that it was made of"
         )
 
 
