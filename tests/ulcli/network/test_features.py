@@ -15,7 +15,7 @@ from ulcli.data.transform import Transform
 from ulcli.errors import UserError
 from ulcli.network.backbone import Backbone
 from ulcli.network.cache import FeatureCache
-from ulcli.network.features import Extractor, LabelledFeatures, warn_of_unreadable
+from ulcli.network.features import Extractor, LabelledFeatures, TrainingFeatures, warn_of_unreadable
 
 TRANSFORM = Transform(8, 8, (0.5,) * 3, (0.25,) * 3)
 
@@ -73,8 +73,8 @@ def test_for_a_density_the_embeddings_become_moments(image_folder, backbone, rec
     (folder / "b" / "001.png").write_bytes(b"no image")
     images = class_folder(folder, "toy")
     extract = Extractor(backbone, TRANSFORM, batch_size=2, cache=FeatureCache(tmp_path / "cache"))
-    kept, streamed = extract.for_training(images, recorder), extract(images, recorder)
-    assert kept.moments is None
+    kept, streamed = extract(images, recorder), extract.for_training(images, recorder)
+    assert not isinstance(kept, TrainingFeatures)
     assert kept.embedding.shape == (11, backbone(torch.zeros(1, *TRANSFORM.shape)).embedding.shape[1])
     assert streamed.embedding.shape == (11, 0)
     assert streamed.moments.counts.tolist() == [5, 3, 3]
@@ -155,7 +155,7 @@ def test_an_image_that_gives_nan_counts_as_unreadable(backbone, recorder, tmp_pa
         backbone.network.body[2] = nn.Sequential(NoNaN(), nn.AdaptiveAvgPool2d(1))
     extract = Extractor(backbone, TRANSFORM, batch_size=batch_size, cache=FeatureCache(tmp_path))
     for again in (False, True):
-        features, streamed = extract.for_training(images, recorder), extract(images, recorder)
+        features, streamed = extract(images, recorder), extract.for_training(images, recorder)
         for each in (features, streamed):
             assert each.errors == {f"toy/{index}": "the network's output is not finite" for index in (1, 3)}, again
             assert each.labels.tolist() == [0, 1, 1, 0]
