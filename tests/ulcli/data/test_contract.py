@@ -184,12 +184,12 @@ def test_a_word_has_one_meaning():
 
 @every(CASES)
 def test_images_are_counted_and_told_apart(case, made):
-    images = made(case)
+    images, again = made(case), made(case)
     assert isinstance(images.name, str)
     assert len(images) > 1
     paths = [images.identify(index) for index in range(len(images))]
     assert len(set(paths)) == len(paths)
-    assert paths == [made(case).identify(index) for index in range(len(images))]
+    assert paths == [again.identify(index) for index in range(len(images))]
 
 
 @every(CASES)
