@@ -19,9 +19,11 @@ from ulcli.network.linear import Linear
 from ulcli.reporting import Reporter, Silent
 
 _IMAGES = 128  # enough to see tens of points, and cheap on a CPU
+_BATCH = 16  # a network for small images may fill the memory with large ones
 _SIZES = (32, 64, 96, 128, 224)  # that networks are trained with
 _LARGEST = 320  # images of this size may be what the network takes as they are; larger ones hardly
 _GRAY = (((0.1307,), (0.3081,)), ((0.5,), (0.5,)))  # MNIST's, and to [-1, 1]
+_ROUNDS = 2
 _AT_LEAST = 0.1  # better, in accuracy
 
 
@@ -45,13 +47,18 @@ def find_better_preprocessing(
         return None
     best, best_right = now, right_now
     sizes, normalizations = list(_other_sizes(now, trial.images)), list(_other_normalizations(now))
-    with reporter.track("trying other preprocessing", len(sizes) + len(normalizations)) as advance:
-        # The size first: with a wrong one no normalization helps.
-        for changes in (sizes, normalizations):
+    # One after the other, as every pair would take long, and twice: with both wrong, one that is better but not right
+    # may come first. The size to begin with, for with a wrong one no normalization helps.
+    stages = (sizes, normalizations) * _ROUNDS
+    tried: dict[Transform, Tensor | None] = {now: right_now}
+    with reporter.track("trying other preprocessing", sum(map(len, stages))) as advance:
+        for changes in stages:
             start = best
             for change in changes:
                 transform = replace(start, **change)
-                right = trial(transform)
+                if transform not in tried and share(best_right) <= 1 - _AT_LEAST:  # else none could be far better
+                    tried[transform] = trial(transform)
+                right = tried.get(transform)
                 if right is not None and right.sum() > best_right.sum():
                     best, best_right = transform, right
                 advance(1)
@@ -72,7 +79,8 @@ class _Trial:
     def __call__(self, transform: Transform) -> Tensor | None:
         """Tell which images are right with a preprocessing; None where the network does not take such images."""
         try:
-            features = replace(self.extract, transform=transform, cache=None)(self.images, Silent())
+            extract = replace(self.extract, transform=transform, cache=None, batch_size=_BATCH)
+            features = extract(self.images, Silent())
             logits = self.classifier(features.values).float()
         except (UserError, RuntimeError, ValueError, AssertionError, IndexError):
             return None

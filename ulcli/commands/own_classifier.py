@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from torch import Tensor
 
@@ -34,6 +35,13 @@ _CLEARLY = 0.1
 _NEW = "a new cross-entropy classifier is fitted to compare with and to start from"
 
 
+class _Misfit(NamedTuple):
+    """What speaks against a classifier, and the accuracy that a linear one has on the same features."""
+
+    words: str
+    attainable: float
+
+
 @dataclass(frozen=True)
 class OwnClassifier:
     """The checkpoint's own classifier before the data, whose classes may be others or in another order.
@@ -62,12 +70,13 @@ class OwnClassifier:
         values, labels, count = features.values[rows], features.labels[rows], len(images.classes)
         match = match_rows(self.linear(values).float(), labels, count, expected)
         assert match is not None
-        problem = self._misfit(match, values, labels, count)
-        if problem is not None and expected:
-            reporter.warn(f"{problem}; {self._causes(match.order, extract, images, reporter)}; {_NEW}")
-        elif problem is not None:
-            reporter.note(f"{self._counts(count)}: {_NEW}")
-        if problem is not None:
+        misfit = self._misfit(match, values, labels, count)
+        if misfit is not None:
+            if expected:
+                causes = self._causes(match.order, misfit.attainable, extract, images, reporter)
+                reporter.warn(f"{misfit.words}; {causes}; {_NEW}")
+            else:
+                reporter.note(f"{self._counts(count)}: {_NEW}")
             return None
         self._tell_order(match, images.classes, reporter)
         chosen = list(match.order.rows)
@@ -76,13 +85,15 @@ class OwnClassifier:
     def _expected(self, classes: tuple[str, ...], reporter: Reporter) -> tuple[list[Order], str | None]:
         """List the orders to expect, the likeliest first; or tell why the classifier cannot know the data's classes."""
         count = self.linear.num_classes
+        if count < len(classes) or (self.held_out and count > len(classes)):
+            return [], self._counts(len(classes))
         if self.names is not None and len(self.names) == count:
             rows = rows_by_name(self.names, classes)
             known = [row for row in rows if row is not None]
             lacking = [name for name, row in zip(classes, rows, strict=True) if row is None]
-            if not lacking and not (self.held_out and count > len(classes)):
+            if not lacking:
                 return [Order(tuple(known), Origin.NAMES)], None
-            if known and lacking:
+            if known:
                 return [], f"the checkpoint has no class {shorten(lacking)}"
             if self.said or not all(re.fullmatch(r"LABEL_\d+", name) for name in self.names):
                 reporter.note(
@@ -94,15 +105,13 @@ class OwnClassifier:
             if self.said:
                 raise UserError(f"--classes has {text}")
             reporter.note(f"the file has {text}: they are not used")
-        if count < len(classes) or (self.held_out and count > len(classes)):
-            return [], self._counts(len(classes))
         plain = [Order(tuple(range(count)), Origin.DATA)] if count == len(classes) else []
         return plain + orders_by_number(classes, count), None
 
     def _counts(self, classes: int) -> str:
         return f"the checkpoint tells {self.linear.num_classes} classes, the data has {classes}"
 
-    def _misfit(self, match: Match, values: Tensor, labels: Tensor, count: int) -> str | None:
+    def _misfit(self, match: Match, values: Tensor, labels: Tensor, count: int) -> _Misfit | None:
         """Tell what speaks against the classifier; None where nothing does."""
         guesses = is_chance(match.right, labels, count)
         unexpected = match.first_right is None  # a choice among more rows than classes: to be earned
@@ -114,15 +123,18 @@ class OwnClassifier:
         if not (guesses or clearly or (unexpected and worse > 0)):
             return None
         first = match.accuracy if match.first_right is None else share(match.first_right)
-        return (
+        words = (
             f"the checkpoint's own classifier has accuracy {first:.2f} on training images"
             f"{', no better than chance' if guesses else ''}, where a linear one fitted on others of them has "
             f"{share(probe):.2f}"
         )
+        return _Misfit(words, share(probe))
 
-    def _causes(self, order: Order, extract: Extractor, images: LabelledSet, reporter: Reporter) -> str:
+    def _causes(
+        self, order: Order, attainable: float, extract: Extractor, images: LabelledSet, reporter: Reporter
+    ) -> str:
         better = find_better_preprocessing(self.linear, order, extract, images, reporter)
-        if better is not None:
+        if better is not None and better.accuracy > attainable / 2:  # else it may help by chance: not the cause
             return f"it is likely preprocessed otherwise: with {better.options} it has {better.accuracy:.2f}"
         return (
             "it is of another task, or was trained with another preprocessing (--image-size, --resize, --crop, --mean, "
