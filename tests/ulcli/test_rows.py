@@ -43,3 +43,9 @@ def test_every_column_has_a_meaning_and_every_measure_a_reason():
         assert measure.kind is Kind.NUMBER
         assert measure.reason in ("unfamiliar", "ambiguous")
         assert measure.ood_sign in (1, -1, None)
+
+
+def test_how_much_is_known_is_one_reason_and_which_class_another():
+    reasons = {name: measure.reason for name, measure in MEASURES.items()}
+    of_the_amount = ("vacuity", "mutual_information", "differential_entropy", "typicality")
+    assert reasons == dict.fromkeys(MEASURES, "ambiguous") | dict.fromkeys(of_the_amount, "unfamiliar")

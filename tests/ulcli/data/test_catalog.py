@@ -98,11 +98,11 @@ def test_a_folder_in_three_parts(image_folder, tmp_path, val):
 
 
 def test_a_folder_without_a_validation_part(image_folder, tmp_path):
-    image_folder({"a": 12, "b": 12}, "set/train")
+    image_folder({"a": 30, "b": 30}, "set/train")
     image_folder({"a": 2, "b": 2}, "set/test")
     name = str(tmp_path / "set")
     train, val, test = (labelled_set(DataName(name, split), "x", PLACES) for split in ("train", "val", "test"))
-    assert [len(train), len(val), len(test)] == [20, 4, 4]
+    assert [len(train), len(val), len(test)] == [50, 10, 4]  # a sixth of the training images
     assert not set(paths(train)) & set(paths(val))
     assert all(f"{os.sep}train{os.sep}" in path for path in paths(train) + paths(val))
 

@@ -60,6 +60,13 @@ def test_values(name, prior):
     np.testing.assert_allclose(got, expected, rtol=1e-8, atol=1e-10)
 
 
+def test_typicality_comes_with_the_predictions_and_is_double_like_the_others():
+    typicality = torch.rand(5, dtype=torch.float32)
+    got = measure_all(predictions(rows(1.0, n=5), typicality=typicality))["typicality"]
+    assert got.dtype == np.float64
+    np.testing.assert_array_equal(got, typicality.numpy())
+
+
 def test_every_measure_of_a_row_has_its_function():
     assert FUNCTIONS.keys() == MEASURES.keys()
 

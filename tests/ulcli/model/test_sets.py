@@ -79,6 +79,12 @@ def test_large_validation_sets_are_thinned_evenly(monkeypatch):
     assert len(PredictionSets.fit(p[:100], y[:100]).lac) == 100
 
 
+@pytest.mark.parametrize(("images", "kept"), [(20_000, 20_000), (20_001, 10_001)])
+def test_how_many_scores_are_kept(images, kept):
+    fitted = PredictionSets.fit(torch.tensor([[0.5, 0.5]]).expand(images, 2), torch.zeros(images, dtype=torch.long))
+    assert len(fitted.lac) == len(fitted.aps) == kept
+
+
 def test_the_state_restores_to_the_bit():
     fitted = PredictionSets.fit(*predictions(np.random.default_rng(8), 40))
     restored = PredictionSets.from_state_dict(fitted.state_dict())

@@ -33,6 +33,10 @@ def test_other_columns_a_byte_order_mark_and_windows_lines(manifest, tmp_path):
     assert images.classes is None
 
 
+def test_a_byte_order_mark_is_no_part_of_the_first_columns_name(manifest, tmp_path):
+    assert read_list(manifest("\ufeffpath\na.png\n"), "n").paths == [str(tmp_path / "a.png")]
+
+
 @pytest.mark.parametrize("name", ["a,b.png", 'say "a".png', "two\nlines.png", " blank .png", "ä.png", "-.png"])
 def test_awkward_names(manifest, tmp_path, picture, name):
     picture().save(tmp_path / "x.png")
