@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 _Choice = TypeVar("_Choice", bound=Enum)
 
-DATA_ROOT = Path("data")  # where torchvision's data sets lie if nobody says otherwise
 FEWEST_RESAMPLES = 40  # of fewer, the 2.5% that an interval leaves out on either side are not a single one
 LARGEST_SEED = 2**63 - 1  # of torch's generators
 
@@ -100,7 +99,7 @@ class TrainSettings(PassSettings):
     def places(self) -> Places:
         from ulcli.data.catalog import Places
 
-        return Places(self.data_root or DATA_ROOT, self.download)
+        return Places(self.data_root or Places.root, self.download)
 
     @property
     def data_name(self) -> DataName | None:
@@ -196,7 +195,7 @@ class ScoreSettings(PassSettings):
     def places(self) -> Places:
         from ulcli.data.catalog import Places
 
-        return Places(self.data_root or DATA_ROOT)
+        return Places(self.data_root or Places.root)
 
     @property
     def flag_rule(self) -> Condition | None:

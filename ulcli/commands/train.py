@@ -29,7 +29,7 @@ from ulcli.model.file import BackboneRecord, Model
 from ulcli.model.fit import best_affine_start, cross_entropy_objective, evidential_objective, fit_linear
 from ulcli.model.flags import Flags
 from ulcli.model.head import Head
-from ulcli.model.predictor import Predictor
+from ulcli.model.predictor import Predictions, Predictor
 from ulcli.model.sets import PredictionSets
 from ulcli.network.backbone import Backbone
 from ulcli.network.features import LabelledFeatures, TrainingFeatures, warn_of_unreadable
@@ -93,8 +93,9 @@ def train(settings: TrainSettings, reporter: Reporter | None = None) -> TrainRes
     head, fit = _fit_head(loss, settings, baseline, features, reporter)
     predictor = _predictor(head, baseline, features, held_out, settings)
     warn_of_weakness(predictor, features, images.classes, reporter)
-    flags, sets = _thresholds(predictor, held_out, settings, reporter)
-    before, uncalibrated, after = _compare(predictor, held_out)
+    predictions = predictor(held_out.values, held_out.embedding)
+    flags, sets = _thresholds(predictions, held_out, settings, reporter)
+    before, uncalibrated, after = _compare(predictor, predictions, held_out)
     Model(
         backbone=BackboneRecord(backbone.arch, backbone.num_classes, backbone.head, backbone.taps, _weights(backbone)),
         transform=transform,
@@ -199,10 +200,9 @@ def _predictor(
 
 
 def _thresholds(
-    predictor: Predictor, held_out: LabelledFeatures, settings: TrainSettings, reporter: Reporter
+    predictions: Predictions, held_out: LabelledFeatures, settings: TrainSettings, reporter: Reporter
 ) -> tuple[Flags, PredictionSets]:
     """Fit thresholds and prediction sets on the validation images."""
-    predictions = predictor(held_out.values, held_out.embedding)
     flags = Flags.fit(
         predictions,
         held_out.labels,
@@ -214,11 +214,10 @@ def _thresholds(
 
 
 def _compare(
-    predictor: Predictor, held_out: LabelledFeatures
+    predictor: Predictor, predictions: Predictions, held_out: LabelledFeatures
 ) -> tuple[dict[str, float], dict[str, float], dict[str, float]]:
     """Compute metrics of validation images: of the baseline, of the head before and after its temperature is set."""
     labels = held_out.labels
-    predictions = predictor(held_out.values, held_out.embedding)
     uncalibrated = predictor.uncalibrated().predict(held_out.values, predictions.typicality)
     return (
         classification_metrics(predictor.baseline(held_out.values).softmax(1), labels),
