@@ -71,9 +71,10 @@ def evaluate(
     from ulcli.commands.evaluate import evaluate
     from ulcli.output import views
     from ulcli.output.console import ConsoleReporter
+    from ulcli.output.shapes import Shape
 
     form = choose(form, output, views.EVALUATE)
     result = evaluate(settings, ConsoleReporter(quiet=quiet, progress=not no_progress))
     shape = write(views.evaluate_view(result), form, output)
     # Words have no row: there the verdict is told; a table and a document hold it.
-    return close(result, quiet=quiet or shape is not views.Shape.ROWS)
+    return close(result, quiet=quiet or shape is not Shape.ROWS)

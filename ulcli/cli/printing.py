@@ -11,7 +11,7 @@ from ulcli.files import check_writable
 from ulcli.output.console import say
 from ulcli.output.destination import destination
 from ulcli.output.formats import Format, choose_format
-from ulcli.output.views import Shape, View
+from ulcli.output.shapes import Shape, View
 
 
 def choose(asked: Format | None, output: Path | None, available: Collection[Shape]) -> Format:

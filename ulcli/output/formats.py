@@ -15,11 +15,16 @@ from ulcli.output.rows import (
     write_json_lines,
     write_json_rows,
 )
-from ulcli.output.tables import print_table
-from ulcli.output.views import Shape, View
+from ulcli.output.shapes import Shape, View
 
 # Writes what a view gives for one shape.
 Writer = Callable[[Any, IO[str]], None]
+
+
+def _write_table(table: Any, stream: IO[str]) -> None:
+    from ulcli.output.tables import print_table  # rich, which every start of the tool would wait for
+
+    print_table(table, stream)
 
 
 class Format(str, Enum):
@@ -28,7 +33,7 @@ class Format(str, Enum):
     Of several shapes that a result has, a format writes the first of its own.
     """
 
-    TABLE = ("table", "aligned columns for people", (".txt",), {Shape.TABLE: print_table})
+    TABLE = ("table", "aligned columns for people", (".txt",), {Shape.TABLE: _write_table})
     CSV = ("csv", "comma-separated rows below a header", (".csv",), {Shape.ROWS: write_csv})
     JSON = (
         "json",

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ulcli.output.documents import (
     EVALUATE_COLUMNS,
@@ -14,6 +12,7 @@ from ulcli.output.documents import (
     train_document,
 )
 from ulcli.output.rows import Rows
+from ulcli.output.shapes import Shape, View
 from ulcli.output.tables import evaluate_table, info_table, score_table, train_table
 
 if TYPE_CHECKING:
@@ -22,17 +21,6 @@ if TYPE_CHECKING:
     from ulcli.commands.score import ScoreResult
     from ulcli.commands.train import TrainResult
 
-
-class Shape(Enum):
-    """What a format writes, and what a result can be written as."""
-
-    TABLE = "a table"
-    ROWS = "rows"
-    DOCUMENT = "a document"
-
-
-# How to get a result in each of its shapes: on demand, for rows may come only once.
-View = Mapping[Shape, Callable[[], Any]]
 
 # What each command's result can be written as: known before the work, so that a format that cannot is refused then.
 TRAIN = INFO = (Shape.TABLE, Shape.DOCUMENT)

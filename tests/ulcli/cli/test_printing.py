@@ -22,7 +22,7 @@ from ulcli.expressions import Condition
 from ulcli.output import views
 from ulcli.output.formats import Format
 from ulcli.output.rows import Rows
-from ulcli.output.views import Shape
+from ulcli.output.shapes import Shape
 
 VERDICT = Verdict(0.9, "knn", 0.8, Estimate(0.1, 0.05, 0.15))
 QUIET = pytest.mark.parametrize("quiet", [[], ["-q"]])

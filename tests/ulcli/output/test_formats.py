@@ -9,7 +9,7 @@ from ulcli.errors import UserError
 from ulcli.output import views
 from ulcli.output.formats import Format, choose_format
 from ulcli.output.rows import Rows
-from ulcli.output.views import Shape
+from ulcli.output.shapes import Shape
 
 ANY = tuple(Shape)
 

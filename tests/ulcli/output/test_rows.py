@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ulcli.output.formats import Format
 from ulcli.output.rows import Rows, plain, to_json
-from ulcli.output.views import Shape
+from ulcli.output.shapes import Shape
 
 COLUMNS = ("path", "vacuity", "flagged", "error")
 ROWS = [
