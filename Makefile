@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-oldest lint types reference clean
+.PHONY: help demo test test-extras test-oldest test-zoo lint types reference clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ -/'
@@ -31,11 +31,19 @@ SHARED := --numprocesses auto --maxprocesses 4 --dist worksteal
 test: lint types $(VENV)/installed-test ## install, then lint, type-check and run all tests
 	$(BIN)/pytest $(SHARED) --cov --cov-report=term-missing:skip-covered --cov-fail-under=90
 
+test-extras: $(VENV)/installed-test ## run the tests of the network sources that large extras bring
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test,timm,transformers]'
+	$(BIN)/pytest tests/ulcli/network/sources
+
 OLDEST := build/oldest
 test-oldest: ## run all tests with the oldest PyTorch that is supported (for which PYTHON is 3.10 to 3.13)
 	$(PYTHON) -m venv $(OLDEST)
 	$(OLDEST)/bin/pip install --quiet --disable-pip-version-check --editable '.[test]' torch==2.6.0 torchvision==0.21.0
 	$(OLDEST)/bin/pytest $(SHARED)
+
+test-zoo: $(VENV)/installed-test ## take every torchvision, timm and transformers network apart (an hour)
+	$(BIN)/pip install --quiet --disable-pip-version-check timm transformers
+	$(BIN)/pytest $(SHARED) -m zoo tests/ulcli/network/test_zoo.py
 
 lint: $(VENV)/installed-test ## ruff
 	$(BIN)/ruff check .

@@ -17,6 +17,7 @@ from ulcli.cli.options import (
     NoProgressOption,
     OutputOption,
     QuietOption,
+    TrustCodeOption,
     WorkersOption,
     settings_from,
 )
@@ -62,6 +63,7 @@ def evaluate(
     workers: WorkersOption = Default.workers,
     device: DeviceOption = Default.device,
     no_cache: NoCacheOption = Default.no_cache,
+    trust_code: TrustCodeOption = Default.trust_code,
     quiet: QuietOption = False,
     no_progress: NoProgressOption = False,
 ) -> ExitCode:

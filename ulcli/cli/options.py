@@ -33,6 +33,10 @@ DeviceOption = Annotated[
     str,
     typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps ... auto takes a GPU where there is one."),
 ]
+TrustCodeOption = Annotated[
+    bool,
+    typer.Option("--trust-code", help="Let a model or checkpoint run code of yours from the working directory."),
+]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Warnings and errors only on standard error.")]
 NoProgressOption = Annotated[bool, typer.Option("--no-progress", help="No progress bar.")]
 NoCacheOption = Annotated[bool, typer.Option("--no-cache", help="Neither read nor keep features on disk.")]

@@ -15,6 +15,7 @@ from ulcli.cli.options import (
     NoProgressOption,
     OutputOption,
     QuietOption,
+    TrustCodeOption,
     WorkersOption,
     settings_from,
 )
@@ -55,6 +56,7 @@ def score(
     batch_size: BatchSizeOption = Default.batch_size,
     workers: WorkersOption = Default.workers,
     device: DeviceOption = Default.device,
+    trust_code: TrustCodeOption = Default.trust_code,
     quiet: QuietOption = False,
     no_progress: NoProgressOption = False,
 ) -> ExitCode:

@@ -16,6 +16,7 @@ from ulcli.cli.options import (
     NoCacheOption,
     NoProgressOption,
     QuietOption,
+    TrustCodeOption,
     WorkersOption,
     settings_from,
 )
@@ -56,6 +57,21 @@ def train(
             help="torchvision name (resnet18), or package.module:factory for your own network.",
         ),
     ] = Default.arch,
+    arch_arg: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="An argument for whoever builds the network. Repeatable."),
+    ] = None,
+    head: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Layer of the network that is its classifier. Default: it is searched for."),
+    ] = Default.head,
+    weights_key: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Which of the checkpoint's weights: model, model_ema ... Default: the EMA ones where there are some.",
+        ),
+    ] = Default.weights_key,
     loss: Annotated[str, typer.Option(metavar="NAME", help=_LOSSES)] = Default.loss,
     reg_factor: Annotated[
         float | None,
@@ -66,14 +82,56 @@ def train(
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="FILE", help="Where to write the model.")
     ] = Default.output,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Published torchvision weights of --arch, such as IMAGENET1K_V2, and their preprocessing; with a "
+            "CHECKPOINT the preprocessing alone. Default: torchvision's DEFAULT.",
+        ),
+    ] = Default.weights,
+    classes: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Class names of the checkpoint in the order of its outputs: one a line, or JSON (a list, "
+            "class_to_idx, id2label). Default: those in the checkpoint.",
+        ),
+    ] = Default.classes,
     image_size: Annotated[
-        int | None, typer.Option(help="Side of the images that the network takes, in pixels.")
+        int | None,
+        typer.Option(help="Side of the images that the network takes, in pixels: --resize and --crop."),
     ] = Default.image_size,
+    resize: Annotated[
+        int | None, typer.Option(help="Length of the shorter side before the crop, in pixels.")
+    ] = Default.resize,
+    crop: Annotated[
+        int | None, typer.Option(help="Side of the square that is cut from the centre, in pixels.")
+    ] = Default.crop,
+    squash: Annotated[
+        bool | None,
+        typer.Option("--squash/--no-squash", help="Resize both sides, whatever the aspect.  [default: no-squash]"),
+    ] = Default.squash,
+    interpolation: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="nearest, bilinear, bicubic or lanczos.  [default: bilinear]"),
+    ] = Default.interpolation,
+    antialias: Annotated[
+        bool | None,
+        typer.Option(
+            "--antialias/--no-antialias",
+            help="Resize as Pillow does, or as torch resizes tensors without antialiasing.  [default: antialias]",
+        ),
+    ] = Default.antialias,
     mean: Annotated[
-        str | None, typer.Option(metavar="M[,M,M]", help="Mean that normalisation subtracts.")
+        str | None,
+        typer.Option(
+            metavar="M[,M,M]|NAME", help="Mean that normalisation subtracts, or imagenet, clip, inception for both."
+        ),
     ] = Default.mean,
     std: Annotated[
-        str | None, typer.Option(metavar="S[,S,S]", help="Deviation that normalisation divides by.")
+        str | None,
+        typer.Option(metavar="S[,S,S]|NAME", help="Deviation that normalisation divides by, or such a name."),
     ] = Default.std,
     grayscale: Annotated[
         bool | None,
@@ -103,6 +161,7 @@ def train(
     workers: WorkersOption = Default.workers,
     device: DeviceOption = Default.device,
     no_cache: NoCacheOption = Default.no_cache,
+    trust_code: TrustCodeOption = Default.trust_code,
     quiet: QuietOption = False,
     no_progress: NoProgressOption = False,
 ) -> ExitCode:

@@ -78,7 +78,7 @@ def evaluate(settings: EvaluateSettings, reporter: Reporter | None = None) -> Ev
     places = settings.places or Places(Path(model.data["root"]))
     images, held_out = _labelled(settings, model, places, reporter)
     ood_sets = _ood_sets(settings, model, places, held_out, reporter)
-    extract = extractor(settings, model.backbone.build(), model.transform)
+    extract = extractor(settings, model.backbone.build(trusted=settings.trust_code), model.transform)
     bench = _Bench(settings, model, extract, _baselines(model, places, extract, reporter), reporter)
 
     features = extract(images, reporter)

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ulcli.evaluation.seen import PROMISE
 from ulcli.model.file import Model
 
 
@@ -36,6 +37,7 @@ def info(path: Path) -> InfoResult:
         "density": {"taps": list(model.backbone.taps), "dimensions": len(predictor.density.centre)},
         "flags": asdict(model.flags),
         "validation": model.validation,
+        "promises": PROMISE,
         "data": model.data,
         "provenance": model.provenance,
     }

@@ -78,7 +78,7 @@ def score(settings: ScoreSettings, reporter: Reporter | None = None) -> ScoreRes
         raise UserError("no images to score: standard input named none")
     scorer = Scorer(
         model,
-        model.backbone.build(),
+        model.backbone.build(trusted=settings.trust_code),
         RowOptions(
             flag_on=settings.flag_rule,
             sets=settings.sets,

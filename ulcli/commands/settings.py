@@ -8,6 +8,7 @@ numpy or torch is imported where a value is checked or used.
 from __future__ import annotations
 
 import ast
+import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -41,6 +42,7 @@ class PassSettings:
     batch_size: int = 64
     workers: int | None = None  # None: one thread a core
     device: str = "auto"
+    trust_code: bool = False  # whether code in the working directory may run where a file names it
 
     def __post_init__(self) -> None:
         _check_whole("--batch-size", self.batch_size)
@@ -63,10 +65,20 @@ class TrainSettings(PassSettings):
     data: str | None = None  # None: what the sample classifier was trained on
     val: str | None = None  # None: the val split of `data`
     arch: str | None = None
+    arch_arg: Sequence[str] = ()  # NAME=VALUE, for whoever builds the network
+    head: str | None = None  # None: the classifier is searched for
+    weights_key: str | None = None  # None: EMA weights where there are some
     loss: str = "maxnorm"
     reg_factor: float | None = None  # None: 0, and the loss's own where the evidence comes from the head
     output: Path = Path("model.pt")
+    weights: str | None = None  # None: those that torchvision takes by default
+    classes: Path | None = None  # None: the names in the checkpoint, where it has any
     image_size: int | None = None
+    resize: int | None = None
+    crop: int | None = None
+    squash: bool | None = None
+    interpolation: str | None = None
+    antialias: bool | None = None
     mean: str | None = None
     std: str | None = None
     grayscale: bool | None = None
@@ -90,10 +102,10 @@ class TrainSettings(PassSettings):
             _check_share("--target-accuracy", self.target_accuracy, "a share", 0.98)
         _choose(self, "evidence_from", EvidenceFrom)
         _check_texts("--hold-out", self.hold_out)
+        _check_texts("--arch-arg", self.arch_arg)
+        _ = self.arch_options
         _check_whole("--seed", self.seed, least=0, most=LARGEST_SEED)
-        if self.image_size is not None:
-            _check_whole("--image-size", self.image_size)
-        _ = self.channel_means, self.channel_stds
+        self._check_preprocessing()
 
     @property
     def places(self) -> Places:
@@ -110,12 +122,36 @@ class TrainSettings(PassSettings):
         return None if self.val is None else _data_name(self.val)
 
     @property
+    def arch_options(self) -> dict[str, Any]:
+        """Give the arguments that the network is built with."""
+        return dict(map(_argument, self.arch_arg))
+
+    @property
     def channel_means(self) -> tuple[float, ...] | None:
-        return _numbers("--mean", self.mean)
+        return _normalization("--mean", self.mean, self.std, 0)
 
     @property
     def channel_stds(self) -> tuple[float, ...] | None:
-        return _numbers("--std", self.std)
+        return _normalization("--std", self.std, self.mean, 1)
+
+    def _check_preprocessing(self) -> None:
+        for option, size in (("--image-size", self.image_size), ("--resize", self.resize), ("--crop", self.crop)):
+            if size is not None:
+                _check_whole(option, size)
+        if self.image_size is not None and (self.resize is not None or self.crop is not None):
+            raise UserError("--image-size sets both --resize and --crop; leave it out, or leave them out")
+        if self.resize is not None and self.crop is not None and self.crop > self.resize:
+            raise UserError(
+                f"--crop {self.crop} is larger than --resize {self.resize}; the crop is cut from the resized image"
+            )
+        if self.interpolation is not None:
+            from ulcli.data.transform import RESAMPLING, UNSMOOTHED
+
+            if self.interpolation not in RESAMPLING:
+                raise unknown_name("value of --interpolation", self.interpolation, RESAMPLING)
+            if self.antialias is False and self.interpolation not in UNSMOOTHED:
+                raise UserError(f"--no-antialias does not go with --interpolation {self.interpolation}")
+        _ = self.channel_means, self.channel_stds
 
 
 @dataclass(frozen=True)
@@ -258,13 +294,32 @@ def _data_name(text: str) -> DataName:
     return DataName.parse(text)
 
 
-def _numbers(option: str, text: str | None) -> tuple[float, ...] | None:
-    if text is None:
-        return None
+def _argument(text: str) -> tuple[str, Any]:
+    """Read NAME=VALUE, with a value as JSON has it; anything else is a text."""
+    name, equals, value = text.partition("=")
+    if not equals or not name.isidentifier():
+        raise UserError(f"--arch-arg is '{text}', expected NAME=VALUE, such as transform_input=false")
     try:
-        return tuple(float(part) for part in text.split(","))
+        return name, json.loads(value)
     except ValueError:
-        raise UserError(f"{option} is '{text}', expected one number, or three with commas between") from None
+        return name, value
+
+
+def _normalization(option: str, text: str | None, other: str | None, part: int) -> tuple[float, ...] | None:
+    """Read numbers, or the name of a usual normalization; where only one of two options is given, a name is both."""
+    from ulcli.data.transform import NORMALIZATIONS
+
+    if text is None:
+        return NORMALIZATIONS[other][part] if other in NORMALIZATIONS else None
+    if text in NORMALIZATIONS:
+        return NORMALIZATIONS[text][part]
+    try:
+        return tuple(float(number) for number in text.split(","))
+    except ValueError:
+        names = ", ".join(NORMALIZATIONS)
+        raise UserError(
+            f"{option} is '{text}', expected one number, three with commas between, or one of {names}"
+        ) from None
 
 
 def _choose(settings: Any, field: str, choices: type[_Choice]) -> None:

@@ -9,30 +9,30 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 import uncertainty_loss as ul
 from ulcli import __version__
 from ulcli.commands.outcome import exit_status
+from ulcli.commands.own_classifier import new_classifier
 from ulcli.commands.passes import extractor
 from ulcli.commands.settings import TrainSettings
-from ulcli.commands.starting_point import StartingPoint
+from ulcli.commands.starting_point import Opened, StartingPoint
 from ulcli.commands.training_data import training_data, training_name
 from ulcli.data.imageset import LabelledSet
 from ulcli.errors import ExitCode, UserError
 from ulcli.evaluation.classification import classification_metrics
+from ulcli.evaluation.seen import PROMISE, tell_of_seen_images
 from ulcli.evaluation.weakness import warn_of_weakness
 from ulcli.files import check_writable
 from ulcli.model.baselines import SMALL, FeatureBaselines
 from ulcli.model.choices import EvidenceFrom
 from ulcli.model.file import BackboneRecord, Model
-from ulcli.model.fit import best_affine_start, cross_entropy_objective, evidential_objective, fit_linear
+from ulcli.model.fit import best_affine_start, evidential_objective, fit_linear
 from ulcli.model.flags import Flags
 from ulcli.model.head import Head
 from ulcli.model.predictor import Predictions, Predictor
 from ulcli.model.sets import PredictionSets
-from ulcli.network.backbone import Backbone
-from ulcli.network.features import LabelledFeatures, TrainingFeatures, warn_of_unreadable
+from ulcli.network.features import Extractor, LabelledFeatures, TrainingFeatures, warn_of_unreadable
 from ulcli.network.linear import Linear
 from ulcli.reporting import Reporter, Silent
 from uncertainty_loss import Loss
@@ -81,15 +81,15 @@ def train(settings: TrainSettings, reporter: Reporter | None = None) -> TrainRes
     loss = _loss(settings)
     _check_output(settings)
 
-    start = StartingPoint.read(settings)
+    start = StartingPoint.read(settings, reporter)
     images, validation = training_data(settings, start.classes)
-    backbone, transform = start.backbone(images)
-    extract = extractor(settings, backbone, transform)
+    opened = start.open(images, reporter)
+    extract = extractor(settings, opened.backbone, opened.transform)
     features, held_out = extract.for_training(images, reporter), extract(validation, reporter)
     for part, part_images in ((features, images), (held_out, validation)):
         warn_of_unreadable(part, part_images, reporter)
 
-    baseline = start.baseline or _baseline(backbone, images.classes, features, settings.seed, reporter)
+    baseline = start.baseline or _baseline(start, opened, extract, images, features, held_out, settings, reporter)
     head, fit = _fit_head(loss, settings, baseline, features, reporter)
     predictor = _predictor(head, baseline, features, held_out, settings)
     warn_of_weakness(predictor, features, images.classes, reporter)
@@ -97,8 +97,8 @@ def train(settings: TrainSettings, reporter: Reporter | None = None) -> TrainRes
     flags, sets = _thresholds(predictions, held_out, settings, reporter)
     before, uncalibrated, after = _compare(predictor, predictions, held_out)
     Model(
-        backbone=BackboneRecord(backbone.arch, backbone.num_classes, backbone.head, backbone.taps, _weights(backbone)),
-        transform=transform,
+        backbone=_backbone_record(opened),
+        transform=opened.transform,
         classes=images.classes,
         predictor=predictor,
         loss=fit,
@@ -106,7 +106,7 @@ def train(settings: TrainSettings, reporter: Reporter | None = None) -> TrainRes
         sets=sets,
         validation=after,
         data=_data_record(settings, images, features, held_out),
-        provenance=_provenance(settings.seed),
+        provenance=_provenance(settings.seed, start.preprocessing_origin.value),
         feature_baselines=_feature_baselines(features, baseline),
     ).save(settings.output)
     return TrainResult(
@@ -142,22 +142,23 @@ def _check_output(settings: TrainSettings) -> None:
 
 
 def _baseline(
-    backbone: Backbone, classes: tuple[str, ...], features: LabelledFeatures, seed: int, reporter: Reporter
+    start: StartingPoint,
+    opened: Opened,
+    extract: Extractor,
+    images: LabelledSet,
+    features: LabelledFeatures,
+    held_out: LabelledFeatures,
+    settings: TrainSettings,
+    reporter: Reporter,
 ) -> Linear:
-    """The cross-entropy classifier: the checkpoint's own where it has as many classes, else a new one."""
-    own = backbone.own_classifier()
-    if own is None and features.values.shape[1] == len(classes):
-        return Linear.identity(len(classes))
-    if own is not None and own.num_classes == len(classes):
-        return own
-    count = features.values.shape[1] if own is None else own.num_classes
-    reporter.note(
-        f"the checkpoint tells {count} classes, the data has {len(classes)}: "
-        "a new cross-entropy classifier is fitted to compare with and to start from"
-    )
-    zeros = Linear.zeros(len(classes), features.values.shape[1])
-    objective = cross_entropy_objective()
-    return fit_linear(features, zeros, objective, seed=seed, reporter=reporter, what="fitting a classifier").linear
+    """Give the cross-entropy classifier: the checkpoint's own where it knows the classes, else a new one."""
+    own = start.own_classifier(opened, held_out=bool(settings.hold_out))
+    classifier = None if own is None else own.for_data(extract, images, features, reporter)
+    if classifier is None:
+        reporter.note(PROMISE)
+        return new_classifier(features, len(images.classes), settings.seed, reporter)
+    tell_of_seen_images(classifier, features, held_out, reporter)
+    return classifier
 
 
 def _fit_head(
@@ -246,14 +247,19 @@ def _feature_baselines(features: LabelledFeatures, baseline: Linear) -> FeatureB
     return FeatureBaselines.fit(features.values, features.labels, baseline)
 
 
-def _weights(backbone: Backbone) -> dict[str, Tensor]:
-    return {key: value.detach().cpu() for key, value in backbone.network.state_dict().items()}
+def _backbone_record(opened: Opened) -> BackboneRecord:
+    backbone = opened.backbone
+    weights = {key: value.detach().cpu() for key, value in backbone.network.state_dict().items()}
+    return BackboneRecord(
+        backbone.arch, backbone.num_classes, backbone.head, backbone.taps, weights, options=opened.options
+    )
 
 
-def _provenance(seed: int) -> dict[str, Any]:
+def _provenance(seed: int, preprocessing: str) -> dict[str, Any]:
     return {
         "ul": __version__,
         "torch": str(torch.__version__),
         "torchvision": version("torchvision"),
         "seed": seed,
+        "preprocessing": preprocessing,
     }

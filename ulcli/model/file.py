@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 import uncertainty_loss as ul
 from ulcli.data.transform import Transform
@@ -22,7 +22,7 @@ from ulcli.model.predictor import Predictor
 from ulcli.model.sets import PredictionSets
 from ulcli.network.archive import read_archive
 from ulcli.network.backbone import Backbone
-from ulcli.network.build import build_network, load_weights
+from ulcli.network.build import rebuilt_network
 from ulcli.network.linear import Linear
 from uncertainty_loss import Familiarity, FeatureDensity
 
@@ -48,16 +48,12 @@ class BackboneRecord:
     taps: tuple[str, ...]
     state: dict[str, Tensor]
     fit: Fit | None = None  # known where a whole model was read
+    options: dict[str, Any] = field(default_factory=dict)  # further arguments that the network was built with
 
-    def build(self) -> Backbone:
-        """The network with its weights, ready to give features."""
-        network = build_network(self.arch, self.num_classes)
-        load_weights(network, self.state, self.arch)
+    def build(self, *, trusted: bool = False) -> Backbone:
+        """Build the network with its weights, ready to give features; `trusted` lets code from here run."""
+        network = rebuilt_network(self.arch, self.state, self.num_classes, self.options, trusted=trusted)
         network.eval().requires_grad_(False)
-        layers = dict(network.named_modules())
-        for name in (self.head, *self.taps):
-            if name is not None and name not in layers:
-                raise UserError(f"'{self.arch}' has no layer '{name}' any more; train the model again")
         backbone = Backbone(self.arch, self.num_classes, network, self.head, self.taps)
         if self.fit is not None:
             _check_fit(backbone, self.fit)
@@ -88,6 +84,7 @@ class Model:
             "backbone": {
                 "arch": self.backbone.arch,
                 "num_classes": self.backbone.num_classes,
+                "options": self.backbone.options,
                 "head": self.backbone.head,
                 "taps": list(self.backbone.taps),
                 "state": self.backbone.state,
@@ -125,6 +122,10 @@ class Model:
         try:
             schema.check(content, schema.MODEL)
             schema.check(content, schema.READ_AGAIN)
+            if "options" in content["backbone"]:  # files of earlier versions have none
+                schema.check(content, schema.OPTIONS)
+            said = {key: kind for key, kind in schema.TRANSFORM.items() if key in content["transform"]}
+            schema.check(content["transform"], said, "transform")
             if content.get("feature_baselines") is not None:
                 schema.check(content, schema.FEATURE_BASELINES)
             return _checked(_from_content(content))
@@ -186,6 +187,7 @@ def _from_content(content: dict[str, Any]) -> Model:
             tuple(backbone["taps"]),
             backbone["state"],
             Fit(transform.shape, features, embedding),
+            dict(backbone.get("options", {})),
         ),
         transform=transform,
         classes=tuple(content["classes"]),
@@ -232,13 +234,10 @@ def _checked(model: Model) -> Model:
 def _check_fit(backbone: Backbone, fit: Fit) -> None:
     """Raise `UserError` unless blank images come out as the head and the density will read it."""
     again = f"'{backbone.arch}' does not fit the rest of the model file"
-    layer = None if backbone.head is None else backbone.network.get_submodule(backbone.head)
-    if layer is not None and not isinstance(layer, nn.Linear):
-        raise UserError(f"{again}: layer '{backbone.head}' is no Linear but a {type(layer).__name__}; train it again")
     try:
         features, embedding = backbone(torch.zeros(2, *fit.shape))
-    except UserError:
-        raise
+    except UserError as error:
+        raise UserError(f"{again}: {error}; train it again") from error
     except Exception as error:  # a network that is not the one of the file may raise anything
         raise UserError(f"{again}: {error!r}; train it again") from error
     if features.shape != (2, fit.features) or embedding.shape != (2, fit.embedding):

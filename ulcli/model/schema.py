@@ -140,5 +140,9 @@ FEATURE_BASELINES: dict[str, Any] = {
         "vim": {"origin": SINGLES, "minor": SINGLES, "scale": FINITE},
     }
 }
+# Of the transform, what older files do not say.
+TRANSFORM: dict[str, Any] = {"squash": FLAG, "antialias": FLAG}
 # Of the free-form entries, what is read again.
 READ_AGAIN: dict[str, Any] = {"data": {"name": TEXT, "root": TEXT, "digest": TEXT, "hold_out": TEXTS}}
+# How the network was built, where a file tells.
+OPTIONS: dict[str, Any] = {"backbone": {"options": PLAIN}}

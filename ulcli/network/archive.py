@@ -3,74 +3,138 @@
 from __future__ import annotations
 
 import pickle
-import pickletools
 import re
+import stat
 import warnings
 import zipfile
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ulcli.errors import UserError
+from ulcli.network import shards
+from ulcli.network.kinds import Pickle, inspect_pickle, refusal, refusal_of_pickle, refusal_of_zip
+from ulcli.network.standins import stand_ins
+
+# Enough of a file to tell what it is: a tar archive says so at byte 257.
+_START = 512
+_CHUNK = 2**20
+# torch.save does not compress. Who compressed its archive does not come near this; a bomb goes beyond.
+_MOST_EXPANSION = 20
+_DIRECTORY = 0x10  # the attribute of MS-DOS
 
 
 def read_archive(path: Path) -> Any:
     """What `torch.save` or safetensors wrote to `path`, on the CPU; nothing in it can run code.
 
-    Every kind of file that is something else gets its own `UserError`.
+    `path` is a file, the index of a file in shards, or a folder that holds one of them. Every kind of file that is
+    something else gets its own `UserError`.
     """
-    try:
-        with path.open("rb") as stream:
-            start = stream.read(4)
-    except FileNotFoundError:
-        raise UserError(f"no such file: '{path}'") from None
-    except OSError as error:
-        raise UserError(f"cannot read '{path}': {error.strerror}") from None
+    path = shards.locate(path)
+    start = _first_bytes(path)
     if not start:
         raise UserError(f"'{path}' is empty")
+    if path.suffix == ".json" and (index := shards.read_index(path)) is not None:
+        return shards.merged(path, index, _read_file)
+    return _read_file(path)
+
+
+def _read_file(path: Path) -> Any:
+    start = _first_bytes(path)
+    if _is_safetensors(path, start):
+        return _read_safetensors(path)
+    if said := refusal(path, start):
+        raise UserError(f"'{path}' {said}")
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
-    if start == b"PK\x03\x04" and not zipfile.is_zipfile(path):
-        raise UserError(f"'{path}' is truncated: the end of the archive is missing; copy or download it again")
+    if start.startswith(b"PK\x03\x04"):
+        _check_zip(path)
     return _read_torch(path)
 
 
-def _read_torch(path: Path) -> Any:
-    import torch
-
-    remedy = "save only tensors: torch.save(model.state_dict(), ...)"
+def _first_bytes(path: Path) -> bytes:
+    """The first bytes of a regular file. Opening a pipe would wait for a writer, reading a device maybe for ever."""
     try:
-        with warnings.catch_warnings():
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise UserError(f"'{path}' is a pipe or a device; copy what it gives into a file, and give that")
+        with path.open("rb") as stream:
+            return stream.read(_START)
+    except FileNotFoundError:
+        raise UserError(f"no such file: '{path}'") from None
+    except (OSError, ValueError) as error:  # ValueError: a name with a null byte
+        raise UserError(f"cannot read '{path}': {getattr(error, 'strerror', None) or error}") from None
+
+
+def _check_zip(path: Path) -> None:
+    """Raise `UserError` for a damaged archive, or one of something else; torch checks no checksums."""
+    truncated = f"'{path}' is truncated: the end of the archive is missing; copy or download it again"
+    damaged = f"'{path}' is damaged; copy or download it again"
+    try:
+        if not zipfile.is_zipfile(path):
+            raise UserError(truncated)
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+            if said := refusal_of_zip([member.filename for member in members]):
+                raise UserError(f"'{path}' {said}")
+            if any(member.flag_bits & 1 for member in members):
+                raise UserError(f"'{path}' is an encrypted zip archive; unpack it and give the checkpoint in it")
+            if sum(member.file_size for member in members) > _MOST_EXPANSION * path.stat().st_size:
+                raise UserError(f"'{path}' would unpack to more than {_MOST_EXPANSION} times its size; refused")
+            for member in members:
+                # Where a directory is said to be, torch reads nothing and takes what the memory holds.
+                if member.external_attr & _DIRECTORY and member.file_size:
+                    raise UserError(damaged)
+                _check_member(archive, member)
+    except (UserError, MemoryError):
+        raise
+    except zipfile.BadZipFile as error:
+        named = re.search(r"Bad CRC-32 for file '([\w./-]{1,100})'", str(error))
+        where = f": the checksum of '{named[1]}' does not match" if named else ""
+        raise UserError(damaged.replace(";", f"{where};", 1)) from None
+    except Exception:  # struct.error, NotImplementedError, OverflowError, zlib.error ... on damaged archives
+        raise UserError(damaged) from None
+
+
+def _check_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
+    """Read a member to its end, where its checksum is compared; 0 where `set_crc32_options(False)` left it out."""
+    if member.CRC:
+        with archive.open(member) as stream:
+            while stream.read(_CHUNK):
+                pass
+
+
+def _read_torch(path: Path) -> Any:
+    try:
+        with warnings.catch_warnings(), stand_ins():
             warnings.simplefilter("ignore")  # that an unusual pickle protocol may fail; it says so below
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         named = re.search(r"GLOBAL ([\w.]+)", str(error))
-        culprit = named[1] if named else _first_code_in_pickle(path)
-        if culprit is None:
-            raise UserError(f"'{path}' is damaged, or not what torch.save writes by default; {remedy}") from None
-        raise UserError(f"'{path}' holds a pickle that wants to run code ({culprit}); refused: {remedy}") from None
+        said = refusal_of_pickle(_pickle_in(path), named[1] if named else None)
+        raise UserError(f"'{path}' {said}") from None
     except MemoryError:
-        raise
-    except Exception as error:  # torch raises RuntimeError, EOFError, KeyError, ValueError ... on damaged files
-        if "TorchScript" in str(error):
-            raise UserError(f"'{path}' is a TorchScript archive, which holds code; refused: {remedy}") from None
+        raise UserError(f"'{path}' asks for more memory than there is; it is too large for here, or damaged") from None
+    except Exception:  # torch raises RuntimeError, EOFError, KeyError, ValueError ... on damaged files
         raise UserError(f"'{path}' is not a file that torch.save wrote, or it is damaged") from None
 
 
-def _first_code_in_pickle(path: Path) -> str | None:
-    """The first function or class that a plain pickle names, read without running it; None for other files."""
-    texts: list[str] = []
+def _pickle_in(path: Path) -> Pickle:
+    """What the pickle of a file names: the one in a zip archive, or the file itself."""
     try:
-        with path.open("rb") as stream:
-            for operation, argument, _ in pickletools.genops(stream):
-                if operation.name == "GLOBAL":
-                    return str(argument).replace(" ", ".")
-                if operation.name == "STACK_GLOBAL":  # protocol 4 on: module and name are the last two texts
-                    return ".".join(texts[-2:])
-                if isinstance(argument, str):
-                    texts.append(argument)
-    except Exception:  # pickletools raises ValueError and more on what is no pickle
-        return None
-    return None
+        with zipfile.ZipFile(path) as archive:
+            name = next(name for name in archive.namelist() if name.endswith("data.pkl"))
+            with closing(archive.open(name)) as stream:
+                return inspect_pickle(stream)
+    except zipfile.BadZipFile:
+        with path.open("rb") as file:
+            return inspect_pickle(file)
+
+
+def _is_safetensors(path: Path, start: bytes) -> bool:
+    """Whether a file begins as safetensors do: the length of the header, then the header, which is JSON."""
+    return start[8:9] == b"{" and 2 <= int.from_bytes(start[:8], "little") <= path.stat().st_size - 8
 
 
 def _read_safetensors(path: Path) -> Any:

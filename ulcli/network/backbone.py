@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+import weakref
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
 
 import numpy as np
+import torch
+from torch import Tensor, nn
 
 from ulcli.data.imageset import hash_parts
 from ulcli.errors import UserError
+from ulcli.network.calls import Listener, Products, describe, told_in_one_line, watch, whole_batch
+from ulcli.network.heads import Head, classifier_widths, find_head, outputs_head, parameters_of
 from ulcli.network.linear import Linear
+from ulcli.network.links import is_linked
+from ulcli.network.outputs import choose_matrix, matrices
+from ulcli.network.places import Place
+from ulcli.network.taps import pool_tap, tap_names
+from uncertainty_loss import embed
 
-if TYPE_CHECKING:
-    from torch import Tensor, nn
-
-
-# Layers that the familiarity of an image is read from: the last ones at each of this many spatial resolutions.
-_MOST_TAPS = 4
 # Most dimensions that a tap, and the features themselves, take in the embedding. A covariance holds the square of
 # their sum, and scoring multiplies by it: with these bounds at most 37 MB, and below a hundredth of a ResNet18.
 _TAP_LIMIT, _FEATURE_LIMIT = 512, 1024
-
+# Features of the same image in two batches differ by rounding, far less than this share of their length.
+_SAME = 0.01
 
 NOT_FINITE = "the network's output is not finite"  # what is wrong with the other images
 
@@ -42,9 +47,9 @@ class Activations(NamedTuple):
 class Backbone:
     """A network whose features are what enters its last linear layer.
 
-    `head` is that layer's name in the network, or None where there is none to be found (a convolution as the
-    classifier, a layer after it that is no softmax): then the network's outputs serve as features. `taps` are the
-    layers whose pooled outputs the embedding holds besides.
+    `head` says where features are read (`heads.Place`): as a rule that layer's name; None where the network's outputs
+    serve, for no layer gives them. `taps` are the layers whose pooled outputs the embedding holds besides. Several
+    threads may call it at once.
     """
 
     arch: str
@@ -52,49 +57,73 @@ class Backbone:
     network: nn.Module
     head: str | None
     taps: tuple[str, ...]
+    own: Linear | None = field(default=None, repr=False)  # the network's classifier; known where it was taken apart
+    notes: tuple[str, ...] = ()  # what was assumed in taking it apart, a line each
+
+    def __post_init__(self) -> None:
+        self._listener = Listener()
+        # The hooks know nothing of this object, and go when it goes.
+        weakref.finalize(self, self._listener.close).atexit = False
+        for tap in self.taps:
+            self._listener.hear_output(f"tap {tap}", self._layer(tap), pool_tap)
+        self._place = place = Place.parse(self.head)
+        self._product = place.name not in _layers(self.network) and place.name in parameters_of(self.network)
+        if place.name is not None and not self._product:
+            layer = self._layer(place.name)
+            self._listener.hear_input("head", layer, lambda x: place.vectors(x, layer))
+
+    def __reduce__(self) -> Any:
+        known = (self.arch, self.num_classes, self.network, self.head, self.taps, self.own, self.notes)
+        return type(self), known
 
     @classmethod
     def take_apart(
-        cls, arch: str, num_classes: int | None, network: nn.Module, shape: tuple[int, int, int]
+        cls,
+        arch: str,
+        num_classes: int | None,
+        network: nn.Module,
+        shape: tuple[int, int, int],
+        head: str | None = None,
     ) -> Backbone:
-        """Find head and taps by watching two images of `shape` (channels, height, width) pass through a network."""
+        """Find head and taps by watching images of `shape` (channels, height, width) pass through a network.
+
+        Args:
+            head: Where features are to be read, rather than where they are found.
+
+        Raises:
+            UserError: The network does not take such images, gives no logits, or gives an image other features each
+                time or in another batch; there is no layer `head`.
+        """
         network.eval().requires_grad_(False)
-        final, calls = _watch(network, shape, arch)
-        return cls(arch, num_classes, network, _classifier_name(final, calls), _tap_names(final, calls))
+        images = torch.randn(4, *shape, generator=torch.Generator().manual_seed(0))  # zeros would make layers agree
+        few = images[:2]
+        with told_in_one_line(
+            f"'{arch}' does not take images of {describe(few)}", "; see --image-size and --grayscale"
+        ):
+            output, calls = watch(network, few)
+        outputs, taps = matrices(output, len(few), arch), tap_names(few, calls)
+        found = find_head(arch, network, few, calls, outputs, head)
+        backbone = cls(arch, num_classes, network, found.place, taps, found.own, found.notes)
+        if not backbone._check(images, found):
+            found = replace(found, own=None) if head else outputs_head(arch, network, few, calls, outputs)
+            backbone = cls(arch, num_classes, network, found.place, taps, found.own, found.notes)
+            backbone._check(images, found)
+        return backbone
 
     def __call__(self, images: Tensor) -> Activations:
         """One pass of images of shape (N, channels, height, width)."""
-        import torch
-
-        from uncertainty_loss import embed, pool_map
-
-        pooled: dict[str, Tensor] = {}
-        seen: list[Tensor] = []
-        with torch.inference_mode(), ExitStack() as hooks:
-            for name in self.taps:
-                module = self.network.get_submodule(name)
-                # Pooled on the spot: a batch's whole activations would be hundreds of megabytes.
-                hook = module.register_forward_hook(
-                    lambda _, __, output, name=name: pooled.update({name: pool_map(_channels_first(output))})
-                )
-                hooks.callback(hook.remove)
-            if self._classifier is not None:
-                hook = self._classifier.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-                hooks.callback(hook.remove)
-            output = _logits(self.network(images), self.arch)
-            features = seen[-1] if seen else output
-            taps = [embed([pooled[name]], _TAP_LIMIT) for name in self.taps]
+        with torch.inference_mode():
+            features, pooled, _ = self._pass(images)
+            taps = [embed([each], _TAP_LIMIT) for each in pooled]
             embedding = torch.cat([*taps, embed([features], _FEATURE_LIMIT)], 1)
         return Activations(features.float().cpu(), embedding.cpu())
 
     def own_classifier(self) -> Linear | None:
-        """The checkpoint's own classifier, as it reads the features."""
-        if self._classifier is None:
-            return None
-        weight: Tensor = self._classifier.weight.detach().float().cpu()
-        bias = self._classifier.bias
-        zeros = weight.new_zeros(weight.shape[0])
-        return Linear(weight.clone(), zeros if bias is None else bias.detach().float().cpu().clone())
+        """The network's own classifier, as it reads the features; the identity where its outputs serve as such.
+
+        None where it is not linear in the features, or where the backbone was not taken apart but built from a file.
+        """
+        return self.own
 
     def digest(self) -> str:
         """A hash of the architecture and every weight."""
@@ -102,120 +131,75 @@ class Backbone:
         arrays: list[Any] = [_bytes_of(state[key]) for key in sorted(state)]
         return hash_parts(self.arch, str(self.head), str(self.taps), *sorted(state), *arrays)
 
-    @property
-    def _classifier(self) -> Any:
-        return None if self.head is None else self.network.get_submodule(self.head)
+    def _pass(self, images: Tensor) -> tuple[Tensor, list[Tensor], Any]:
+        """Features, pooled taps, and what the network gives."""
+        products: list[Tensor] = []
+        many = f"{len(images)} image{'s' if len(images) > 1 else ''}"
+        failure = f"'{self.arch}' fails on a batch of {many} of {describe(images)}"
+        with self._listener.listening() as heard, told_in_one_line(failure), self._hear_products(products):
+            output = self.network(images)
+        if self._place.name is None:
+            found = matrices(output, len(images), self.arch)
+            features = self._place.logits(found[choose_matrix(found, classifier_widths(self.network))])
+        else:
+            features = self._whole(products or heard.get("head", []), self._place.name, len(images))
+        return features, [self._whole(heard.get(f"tap {name}", []), name, len(images)) for name in self.taps], output
+
+    def _hear_products(self, products: list[Tensor]) -> Any:
+        if self._place.name is None or not self._product:
+            return nullcontext()
+        parameters = {self._place.name: parameters_of(self.network)[self._place.name]}
+        return Products(parameters, lambda call: products.append(self._place.vectors(call.input, None)))
+
+    def _whole(self, parts: list[Tensor], name: str, images: int) -> Tensor:
+        whole = whole_batch(parts, images) if parts else None
+        if whole is None:
+            raise UserError(f"layer '{name}' of '{self.arch}' does not see each of {images} images once; choose --head")
+        return whole
+
+    def _layer(self, name: str) -> nn.Module:
+        layer = _layers(self.network).get(name)
+        if layer is None:
+            raise UserError(f"'{self.arch}' has no layer '{name}' any more; train the model again")
+        return layer
+
+    def _check(self, images: Tensor, found: Head) -> bool:
+        """Whether the own classifier gives what the network gives, for images that it was not found with too.
+
+        Raises:
+            UserError: An image has other features each time, or in another batch.
+        """
+        images = images[[3, 2, 1]]
+        with torch.inference_mode():
+            features, _, output = self._pass(images)
+        alone = self(images[2:]).features
+        watched = found.features.float().cpu()
+        if not _are_same(features[2:], watched[1:]) or not _are_same(alone, watched[1:]):
+            self._refuse_changing(images, features)
+        if found.own is None:
+            return True
+        logits = found.own(features.float().cpu())
+        outputs = [each for each in matrices(output, len(images), self.arch) if each.shape[1] == found.width]
+        return any(is_linked(logits[:, 1:] if found.width == 1 else logits, each) for each in outputs)
+
+    def _refuse_changing(self, images: Tensor, features: Tensor) -> None:
+        again = self(images).features
+        when, remedy = "in another batch", "let it treat every image on its own"
+        if not _are_same(again, features):
+            when, remedy = "each time", "switch off what is random in it (dropout, noise)"
+        raise UserError(f"'{self.arch}' gives an image other features {when}, even in evaluation mode; {remedy}")
 
 
-class _Call(NamedTuple):
-    """One module at work."""
-
-    name: str
-    module: Any
-    input: Any
-    output: Any
+def _layers(network: nn.Module) -> dict[str, nn.Module]:
+    return {name: module for name, module in network.named_modules(remove_duplicate=False) if name}
 
 
-def _watch(network: nn.Module, shape: tuple[int, int, int], arch: str) -> tuple[Tensor, list[_Call]]:
-    """The logits of two random images, and what every module took and gave, in the order in which they finished."""
-    import torch
-
-    # Not zeros: they would make layers agree that do not.
-    probe = torch.randn(2, *shape, generator=torch.Generator().manual_seed(0))
-    calls: list[_Call] = []
-
-    def watcher(name: str) -> Any:
-        return lambda module, inputs, output: calls.append(_Call(name, module, inputs[0] if inputs else None, output))
-
-    with ExitStack() as hooks:
-        for name, module in network.named_modules():
-            if name:
-                hooks.callback(module.register_forward_hook(watcher(name)).remove)
-        try:
-            with torch.inference_mode():
-                return _logits(network(probe), arch), calls
-        except (RuntimeError, ValueError, AssertionError, IndexError) as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise UserError(
-                f"'{arch}' does not take images of {_size(shape)}: {reason}; see --image-size and --grayscale"
-            ) from None
-
-
-def _classifier_name(final: Tensor, calls: list[_Call]) -> str | None:
-    """The last linear layer that reads one vector an image and gives the network's output."""
-    from torch import nn
-
-    for call in reversed(calls):
-        if not isinstance(call.module, nn.Linear) or call.input is None or call.input.dim() != 2:
-            continue
-        if call.output.shape == final.shape and _same_classifier(call.output, final):
-            return str(call.name)
-    return None
-
-
-def _tap_names(final: Tensor, calls: list[_Call]) -> tuple[str, ...]:
-    """The last module at each spatial resolution, for the deepest few; a rule that needs to know no network."""
-    import torch
-
-    # A module that works several times (one pooling layer for all) is read where it finishes last.
-    finished = {call.name: position for position, call in enumerate(calls)}
-    images = len(final)
-    last: dict[tuple[int, ...], str] = {}
-    for position, call in enumerate(calls):
-        output = call.output
-        if not isinstance(output, torch.Tensor) or output.dim() != 4 or finished[call.name] != position:
-            continue
-        # Windows of a transformer come in a batch of their own.
-        size = _channels_first(output).shape[2:]
-        if len(output) == images and size.numel() > 1 and not _enlarges(call):
-            last[tuple(size)] = call.name
-    return tuple(last.values())[-_MOST_TAPS:]
-
-
-def _enlarges(call: _Call) -> bool:
-    """Whether a module pads or repeats a map: the network sees nothing anew at such a resolution."""
-    import torch
-
-    if not isinstance(call.input, torch.Tensor) or call.input.dim() != 4:
-        return False
-    before, after = (_channels_first(each).shape[2:].numel() for each in (call.input, call.output))
-    return bool(after > before)
-
-
-def _channels_first(x: Tensor) -> Tensor:
-    """Maps as (N, C, H, W). Transformers often keep the channels last; images are square, and so are their maps."""
-    return x.movedim(3, 1) if x.shape[1] == x.shape[2] != x.shape[3] else x
-
-
-def _same_classifier(logits: Tensor, final: Tensor) -> bool:
-    """Whether the network's output is these logits, or a softmax of them."""
-    import torch
-
-    candidates = (logits, logits.log_softmax(1), logits.softmax(1))
-    return any(torch.allclose(candidate, final, rtol=1e-4, atol=1e-6) for candidate in candidates)
-
-
-def _logits(output: Any, arch: str) -> Tensor:
-    """The (N, K) tensor in what a network gives: itself, the first of a tuple, or Hugging Face's `.logits`."""
-    import torch
-
-    if isinstance(output, tuple | list) and output:
-        output = output[0]
-    output = getattr(output, "logits", output)
-    if not isinstance(output, torch.Tensor) or output.dim() != 2:
-        shape = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
-        raise UserError(f"'{arch}' is no image classifier: it gives {shape}, expected a tensor (batch, classes)")
-    return output
+def _are_same(features: Tensor, others: Tensor) -> bool:
+    features, others = features.double().cpu().nan_to_num(), others.double().cpu().nan_to_num()
+    return bool((features - others).norm() <= _SAME * others.norm())
 
 
 def _bytes_of(tensor: Tensor) -> np.ndarray:
     """A tensor of any dtype as bytes (NumPy has no bfloat16)."""
-    import torch
-
     flat: np.ndarray = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
     return flat
-
-
-def _size(shape: tuple[int, int, int]) -> str:
-    channels, height, width = shape
-    return f"{height} x {width} pixels and {channels} channel{'s' if channels > 1 else ''}"

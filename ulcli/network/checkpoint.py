@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
+from torch import Tensor
 
 from ulcli.errors import UserError
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-# Where training scripts put the weights beside the optimiser's state.
-_WRAPPERS = ("state_dict", "model", "model_state_dict")
-# What DistributedDataParallel and torch.compile put before every key, in the order in which they were applied.
-_PREFIXES = ("module.", "_orig_mod.")
+from ulcli.network.archive import read_archive
+from ulcli.network.metadata import Metadata, read_metadata
+from ulcli.network.shards import read_config
+from ulcli.network.weights import choose_weights
+from ulcli.network.wrappers import without_wrappers
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A state dict, and the architecture that the file itself names (as torchvision's ImageNet scripts do)."""
+    """A state dict, and what the file says about it."""
 
     state: dict[str, Tensor]
-    arch: str | None
+    arch: str | None = None  # as the file itself names it under 'arch'
+    arch_hints: tuple[str, ...] = ()  # other texts in the file that may name it
+    classes: tuple[str, ...] | None = None  # in the order of the outputs
+    num_classes: int | None = None
+    notes: tuple[str, ...] = ()  # what the user is to be told
 
 
 def sample_checkpoint() -> Path:
@@ -38,20 +42,43 @@ def sample_models() -> Path:
     return inside if inside.is_dir() else package.parent / "sample_models"
 
 
-def parse_checkpoint(content: Any, path: Path) -> Checkpoint:
-    """Find the state dict in what a checkpoint file holds."""
-    from torch import Tensor
+def read_checkpoint(path: Path, *, weights_key: str | None = None) -> Checkpoint:
+    """Read the state dict of a file or folder, in any form that training scripts leave."""
+    return parse_checkpoint(read_archive(path), path, weights_key=weights_key)
 
-    arch = content.get("arch") if isinstance(content, dict) else None
-    state = content
-    for wrapper in _WRAPPERS:
-        if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
-            state = state[wrapper]
-            break
-    if not isinstance(state, dict) or not any(isinstance(value, Tensor) for value in state.values()):
-        raise UserError(f"'{path}' holds no state dict (a dictionary of tensors); save model.state_dict()")
-    # Some state dicts carry more than tensors (`_extra_state`, a version); those are no weights.
-    state = {str(key): value for key, value in state.items() if isinstance(value, Tensor)}
-    while prefix := next((each for each in _PREFIXES if all(key.startswith(each) for key in state)), None):
-        state = {key.removeprefix(prefix): value for key, value in state.items()}
-    return Checkpoint(state, arch if isinstance(arch, str) else None)
+
+def parse_checkpoint(content: Any, path: Path, *, weights_key: str | None = None) -> Checkpoint:
+    """Find the state dict in what a checkpoint file holds; `weights_key` says which where there are several."""
+    chosen = choose_weights(content, path, weights_key)
+    _check_tensors(chosen.state, path)
+    state = without_wrappers(chosen.state)
+    said = _believable(read_metadata(content, read_config(path)), state)
+    return Checkpoint(state, said.arch, said.arch_hints, said.classes, said.num_classes, (*chosen.notes, *said.notes))
+
+
+def _check_tensors(state: dict[str, Tensor], path: Path) -> None:
+    """Raise `UserError` for tensors that are no plain numbers in memory."""
+    for key, value in state.items():
+        kind = (
+            "quantized"
+            if value.is_quantized
+            else "without data (of the meta device)"
+            if value.is_meta
+            else "sparse or nested"
+            if value.layout is not torch.strided or value.is_nested
+            else None
+        )
+        if kind is not None:
+            raise UserError(f"'{path}': the weights '{key[:80]}' are {kind}; save those of the plain float network")
+
+
+def _believable(said: Metadata, state: dict[str, Tensor]) -> Metadata:
+    """The metadata without classes that no layer of the network has as many outputs as."""
+    if said.classes is None:
+        return said
+    count = len(said.classes)
+    outputs = {value.shape[0] for value in state.values() if value.dim()}
+    if count in outputs or (count == 2 and 1 in outputs):  # two classes also come as one logit
+        return said
+    note = f"the file lists {count} classes, but no layer has as many outputs; they are not used"
+    return replace(said, classes=None, notes=(*said.notes, note))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 
 from torch import nn
 
@@ -12,11 +13,24 @@ from ulcli.errors import UserError
 _USUAL_SIZE = 224  # of images of any size, where nothing says what the network takes
 
 
+class Origin(Enum):
+    """Where a preprocessing comes from, as a model file remembers it."""
+
+    SAID = "said"  # size and normalization, or the published weights they are of
+    PUBLISHED = "published"  # with the very weights
+    ASSUMED = "assumed"  # at least in part
+
+
 @dataclass(frozen=True)
 class Preprocessing:
     """What the user says of it; None where nothing was said."""
 
     image_size: int | None = None
+    resize: int | None = None
+    crop: int | None = None
+    squash: bool | None = None
+    interpolation: str | None = None
+    antialias: bool | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     grayscale: bool | None = None
@@ -31,8 +45,7 @@ class Preprocessing:
             mean, std = published.mean, published.std
         else:
             mean, std = (0.0,), (1.0,)
-        crop = self.image_size or (published.crop if published else native_size or _USUAL_SIZE)
-        resize = self.image_size or (published.resize if published else crop)
+        resize, crop = self._sizes(published, native_size)
         try:
             return Transform(
                 resize=resize,
@@ -40,10 +53,46 @@ class Preprocessing:
                 mean=_per_channel("--mean", self.mean or mean, channels),
                 std=_per_channel("--std", self.std or std, channels),
                 grayscale=gray,
-                interpolation=published.interpolation if published else "bilinear",
+                interpolation=self.interpolation or (published.interpolation if published else "bilinear"),
+                squash=published.squash if self.squash is None and published else bool(self.squash),
+                antialias=self.antialias is not False and (self.antialias or not published or published.antialias),
             )
         except ValueError as error:
-            raise UserError(f"--image-size, --mean or --std make no sense: {error}") from None
+            raise UserError(f"--image-size, --resize, --crop, --mean or --std make no sense: {error}") from None
+
+    def _sizes(self, published: Transform | None, native_size: int | None) -> tuple[int, int]:
+        """Lengths to resize to and to crop; of the two said, one alone leaves no margin where it gives none."""
+        if self.image_size is not None:
+            return self.image_size, self.image_size
+        if self.crop is not None:
+            return self.resize or self.crop, self.crop
+        if self.resize is not None:
+            return self.resize, min(published.crop, self.resize) if published else self.resize
+        if published is not None:
+            return published.resize, published.crop
+        size = native_size or _USUAL_SIZE
+        return size, size
+
+    def unsaid(self) -> list[str]:
+        """List the options that would say what decides most and is left to be assumed."""
+        said = {
+            "--image-size": self.image_size or self.resize or self.crop,
+            "--mean": self.mean,
+            "--std": self.std,
+        }
+        return [option for option, value in said.items() if value is None]
+
+
+def assumption(transform: Transform, unsaid: list[str], published_for: str | None) -> str:
+    """Tell in one line what was assumed, and which options would say it.
+
+    Args:
+        transform: What came of it.
+        unsaid: The options that were left out.
+        published_for: The architecture whose published weights it is taken from; None where it is from nowhere.
+    """
+    source = f", as for the published weights of {published_for}" if published_for else ""
+    return f"preprocessing assumed{source}: {transform}; say {', '.join(unsaid)} if the network was trained otherwise"
 
 
 def _per_channel(option: str, values: tuple[float, ...], channels: int) -> tuple[float, ...]:

@@ -7,6 +7,7 @@ import torch
 
 from ulcli.commands.info import info
 from ulcli.errors import UserError
+from ulcli.evaluation.seen import PROMISE
 from ulcli.model.choices import EvidenceFrom
 from ulcli.model.file import Model
 from ulcli.model.flags import Flags
@@ -55,6 +56,7 @@ def test_the_fields_are_those_of_the_file(name, request):
         "density": {"taps": content["backbone"]["taps"], "dimensions": content["density"]["centre"].shape[0]},
         "flags": content["flags"],
         "validation": content["validation"],
+        "promises": PROMISE,
         "data": content["data"],
         "provenance": content["provenance"],
     }
@@ -64,7 +66,7 @@ def test_the_fields_are_those_of_the_file(name, request):
 def test_two_models_are_described_apart(digits_model, changed):
     one, other = info(digits_model).fields, info(changed).fields
     same = {name for name in one if one[name] == other[name]}
-    assert same == {"architecture", "parameters", "features", "density"}
+    assert same == {"architecture", "parameters", "features", "density", "promises"}
     assert other["flags"] == {"rate": 0.125, "vacuity": 0.5, "target_accuracy": 0.75, "doubt": 0.375}
     assert (other["evidence_from"], other["prior"], other["temperature"]) == ("head", 0.25, 3.5)
 

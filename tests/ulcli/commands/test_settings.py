@@ -50,6 +50,22 @@ def score(**changes):
         (train, {"seed": -1}, "--seed is -1, expected a whole number of 0 or more"),
         (train, {"seed": 2**63}, "--seed is 9223372036854775808"),
         (train, {"image_size": 0}, "--image-size is 0"),
+        (train, {"crop": 0}, "--crop is 0"),
+        (train, {"resize": -1}, "--resize is -1"),
+        (train, {"image_size": 8, "crop": 8}, "--image-size sets both --resize and --crop"),
+        (train, {"image_size": 8, "resize": 8}, "--image-size sets both --resize and --crop"),
+        (train, {"resize": 8, "crop": 9}, "--crop 9 is larger than --resize 8"),
+        (train, {"interpolation": "bilinaer"}, "unknown value of --interpolation 'bilinaer'; did you mean 'bilinear'"),
+        (
+            train,
+            {"interpolation": "lanczos", "antialias": False},
+            "--no-antialias does not go with --interpol",
+        ),
+        (
+            train,
+            {"mean": "imagnet"},
+            "--mean is 'imagnet', expected one number, three with commas between, or one",
+        ),
         (train, {"mean": "a,b"}, "--mean is 'a,b', expected one number"),
         (train, {"std": ""}, "--std is ''"),
         (train, {"hold_out": "cat"}, "--hold-out is the text 'cat', expected a list of texts"),
@@ -105,6 +121,15 @@ def test_texts_become_what_they_mean():
     assert not scored.flag_rule(0.3)
     assert scored.flag_limit == Limit(0.05, is_share=True)
     assert scored.set_method is SetMethod.APS
+
+
+@pytest.mark.parametrize("name", ["imagenet", "clip", "inception"])
+def test_the_name_of_a_normalization_is_both_its_halves(name):
+    both = train(mean=name, std=name)
+    assert train(mean=name).channel_stds == train(std=name).channel_stds == both.channel_stds
+    assert train(std=name).channel_means == both.channel_means
+    assert train(mean=name, std="2").channel_stds == (2.0,)
+    assert train(mean="0.5").channel_stds is None
 
 
 def test_places():

@@ -143,10 +143,18 @@ def test_the_network_comes_back(digits_model):
         ("feature_baselines", [], r"is damaged: feature_baselines is \[\], expected a dictionary"),
         ("sets.lac", torch.zeros(3), "is damaged: the scores for prediction sets are not two rows of the same length"),
         ("backbone.num_classes", 10**6, "is damaged: no weights are of 1000000 classes"),
+        ("backbone.options", ["width"], r"is damaged: backbone.options is \['width'\], expected a dictionary of pl"),
+        (
+            "backbone.options",
+            {"width": torch.ones(1)},
+            "is damaged: backbone.options is .*, expected a dictionary of pl",
+        ),
         ("data.hold_out", "x", "is damaged: data.hold_out is 'x', expected a list of texts"),
         ("head.prior", math.inf, "is damaged: head.prior is inf, expected a finite number >= 0"),
         ("transform.mean", [math.inf], "is damaged: expected finite mean and std"),
         ("transform.crop", 8.0, "is damaged: transform.crop is 8.0, expected a positive whole number"),
+        ("transform.squash", 1, "is damaged: transform.squash is 1, expected True or False"),
+        ("transform.antialias", None, "is damaged: transform.antialias is None, expected True or False"),
         ("sets.aps", del_, "is damaged: sets.aps is missing"),
         ("backbone.arch", None, "is damaged: backbone.arch is None, expected a text"),
         ("backbone.state", [], r"is damaged: backbone.state is \[\], expected a dictionary of tensors"),
@@ -158,6 +166,13 @@ def test_damage_is_told(content, tmp_path, monkeypatch, path, value, message):
     torch.save(changed(content, path, value), "m.pt")
     with pytest.raises(UserError, match=message):
         Model.load(Path("m.pt"))
+
+
+def test_files_of_before_say_nothing_of_squash_and_antialias(content, tmp_path):
+    older = changed(changed(content, "transform.squash", del_), "transform.antialias", del_)
+    torch.save(older, tmp_path / "m.pt")
+    transform = Model.load(tmp_path / "m.pt").transform
+    assert (transform.squash, transform.antialias) == (False, True)
 
 
 NASTY = [None, -1, math.nan, math.inf, 10**400, 1e308, "x", [], {}, [1], [[None]], True, b"x"]
@@ -241,7 +256,6 @@ def test_weights_may_lie_in_any_order_but_must_be_there(content, tmp_path):
     ("path", "value", "message"),
     [
         ("backbone.head", "9", "it gives features (256,) and an embedding"),
-        ("backbone.head", "10", "layer '10' is no Linear but a ReLU; train it again"),
         ("backbone.head", None, "it gives features (10,) and an embedding"),
         ("backbone.taps", ["3", "6"], "expected 64 and 1220; train it again"),
         ("backbone.taps", ["11"], "train it again"),
@@ -290,6 +304,19 @@ def test_a_truncated_model(digits_model, tmp_path):
     (tmp_path / "m.pt").write_bytes(digits_model.read_bytes()[:-100])
     with pytest.raises(UserError, match="is truncated: the end of the archive is missing"):
         Model.load(tmp_path / "m.pt")
+
+
+def test_files_from_before_options_were_kept(content):
+    model = Model.parse(changed(content, "backbone.options", del_), "m.pt")
+    assert model.backbone.options == {}
+    assert model.backbone.build().head == content["backbone"]["head"]
+
+
+@pytest.mark.parametrize("name", ["arch", "num_classes", "self", "width"])
+def test_options_that_the_network_does_not_take(content, name):
+    model = Model.parse(changed(content, "backbone.options", {name: 3}), "m.pt")
+    with pytest.raises(UserError, match=f"'ulcli.model.sample:digits_cnn' must be callable with {name} alone"):
+        model.backbone.build()
 
 
 @pytest.mark.parametrize("path", ["backbone.state", "backbone.head"])

@@ -11,8 +11,7 @@ from ulcli.network.checkpoint import parse_checkpoint, sample_checkpoint
 
 def test_it_knows_digits_that_it_was_not_trained_on():
     found = parse_checkpoint(read_archive(sample_checkpoint()), sample_checkpoint())
-    network, _ = network_for(found.arch, found.state)
-    network.eval()
+    network = network_for(found.arch, found.state).network.eval()
     images = labelled_set(DataName("digits"), "test", Places())
     transform = Transform(8, 8, (0.0,), (1.0,), grayscale=True)
     x = torch.stack([transform(images.load(index)) for index in range(len(images))])

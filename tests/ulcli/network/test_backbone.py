@@ -1,6 +1,9 @@
 """A network is taken apart at its last linear layer; where there is none, its outputs are the features."""
 
 import copy
+import pickle
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -100,7 +103,6 @@ def test_the_classifier_is_found_and_reads_the_features(name):
 
 NOT_FOUND = {
     "squeezenet1_1": lambda: models.squeezenet1_1(num_classes=7),
-    "scaled logits": lambda: Wrapped(lambda logits: 2 * logits),
     "normalised logits": lambda: Wrapped(nn.functional.normalize),
     "no layer at all": lambda: nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()),
 }
@@ -111,9 +113,12 @@ def test_without_a_linear_classifier_the_outputs_are_the_features(name):
     network = NOT_FOUND[name]()
     backbone = find(network)
     assert backbone.head is None
-    assert backbone.own_classifier() is None
+    (note,) = backbone.notes
+    assert note.startswith("no linear layer gives what 'mine' gives, so its outputs serve as features; --head NAME")
+    features = backbone(images()).features
     with torch.no_grad():
-        torch.testing.assert_close(backbone(images()).features, network(images()))
+        torch.testing.assert_close(features, network(images()))
+    torch.testing.assert_close(backbone.own_classifier()(features).float(), features)
 
 
 class Lenet(nn.Module):
@@ -212,11 +217,72 @@ def test_a_network_comes_out_frozen_and_in_evaluation_mode():
     assert torch.equal(backbone(images()).features, backbone(images()).features)
 
 
-def test_watching_leaves_no_hook_behind():
-    backbone = find(models.squeezenet1_1(num_classes=3))
-    assert backbone.taps
+def hooks_of(network):
+    return sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in network.modules())
+
+
+def test_hooks_stay_as_long_as_the_backbone():
+    network = models.resnet18(num_classes=3)
+    backbone = find(network)
+    assert hooks_of(network) == len(backbone.taps) + 1
     backbone(images())
-    assert not any(module._forward_hooks or module._forward_pre_hooks for module in backbone.network.modules())
+    assert hooks_of(network) == len(backbone.taps) + 1
+    del backbone
+    assert not hooks_of(network)
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda network: pickle.loads(pickle.dumps(network))])
+def test_copies_of_a_network_hear_nothing(copied):
+    backbone = find(models.resnet18(num_classes=3))
+    expected = backbone(images())
+    twin = copied(backbone.network)
+    with backbone._listener.listening() as heard, torch.no_grad():
+        output = twin(images())
+    assert not heard
+    torch.testing.assert_close(backbone.own_classifier()(expected.features).float(), output, rtol=1e-4, atol=1e-5)
+    again = Backbone("mine", None, twin, backbone.head, backbone.taps)
+    assert torch.equal(again(images()).embedding, expected.embedding)
+
+
+def test_a_copy_of_a_backbone_works_alone():
+    backbone = find(models.resnet18(num_classes=3))
+    twin = copy.deepcopy(backbone)
+    assert twin.network is not backbone.network
+    assert hooks_of(twin.network) >= len(twin.taps) + 1
+    with torch.no_grad():
+        backbone.network.fc.weight.zero_()
+        backbone.network.conv1.weight.zero_()
+    assert twin(images()).features.std() > 0
+
+
+def test_several_threads_get_what_one_gets():
+    backbone = find(models.resnet18(num_classes=3))
+    batches = [torch.randn(n, 3, 32, 32, generator=torch.Generator().manual_seed(n)) for n in (1, 2, 3, 5) * 10]
+    alone = [backbone(batch) for batch in batches]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(backbone, batches))
+    for one, other in zip(alone, together, strict=True):
+        torch.testing.assert_close(one.features, other.features, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(one.embedding, other.embedding, rtol=1e-4, atol=1e-4)
+
+
+def test_threads_that_use_the_network_itself_are_not_heard():
+    backbone = find(models.resnet18(num_classes=3))
+    expected = backbone(images())
+    stop = threading.Event()
+
+    def disturb():
+        while not stop.is_set():
+            backbone.network(torch.zeros(3, 3, 32, 32))
+
+    other = threading.Thread(target=disturb)
+    other.start()
+    try:
+        for _ in range(30):
+            torch.testing.assert_close(backbone(images()).embedding, expected.embedding, rtol=1e-4, atol=1e-4)
+    finally:
+        stop.set()
+        other.join()
 
 
 def test_the_classifier_is_a_copy():
@@ -252,7 +318,7 @@ def test_features_of_a_network_in_half_precision():
             (3, 32, 32),
             r"'mine' is no image classifier: it gives \(2, 4, 30, 30\), expected a tensor",
         ),
-        (Wrapped(lambda logits: {"out": logits}), (3, 32, 32), "is no image classifier: it gives dict"),
+        (Wrapped(lambda logits: {"out": 1}), (3, 32, 32), "is no image classifier: it gives dict"),
         (Wrapped(lambda logits: ()), (3, 32, 32), "is no image classifier: it gives tuple"),
         (Vit(), (1, 32, 32), "'mine' does not take images of 32 x 32 pixels and 1 channel: .*--image-size and --gray"),
         (Wrapped(lambda logits: logits), (3, 8, 16), "'mine' does not take images of 8 x 16 pixels and 3 channels: "),
@@ -261,6 +327,83 @@ def test_features_of_a_network_in_half_precision():
 def test_networks_that_cannot_serve(network, shape, message):
     with pytest.raises(UserError, match=message):
         find(network, shape)
+
+
+class Says(nn.Module):
+    def __init__(self, answer):
+        super().__init__()
+        self.fc, self.answer = nn.Linear(12, 4), answer
+
+    def forward(self, x):
+        return self.answer(self.fc, x)
+
+
+def raising(error):
+    def answer(fc, x):
+        raise error
+
+    return Says(answer)
+
+
+REFUSED = {
+    "KeyError": (raising(KeyError("spam")), r"'mine' does not take images of 2 x 2 pixels and 3 channels: 'spam'; see"),
+    "no text": (raising(NotImplementedError()), "channels: NotImplementedError; see"),
+    "two lines": (raising(TypeError("one\ntwo")), "channels: one; see"),
+    "exit": (raising(SystemExit("bye")), "channels: bye; see"),
+    "dropout in evaluation": (
+        Says(lambda fc, x: fc(nn.functional.dropout(x.flatten(1), 0.1))),
+        "gives an image other features each time, even in evaluation mode; switch off what is random in it",
+    ),
+    "batch statistics": (
+        Says(lambda fc, x: fc(x.flatten(1) - x.flatten(1).mean(0))),
+        "gives an image other features in another batch, even in evaluation mode",
+    ),
+    "even batches only": (
+        Says(lambda fc, x: fc(x.reshape(len(x) // 2, 2, 12).flatten(0, 1))),
+        "fails on a batch of 3 images of 2 x 2 pixels and 3 channels: shape",
+    ),
+    "one image at a time": (
+        Says(lambda fc, x: fc(x.reshape(1, 12))),
+        r"does not take images of .*: shape '\[1, 12\]' is invalid",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_goes_wrong_in_a_forward_is_one_line(name):
+    network, message = REFUSED[name]
+    with pytest.raises(UserError, match=message) as caught:
+        find(network, (3, 2, 2))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), MemoryError(), torch.OutOfMemoryError("CUDA out of memory")])
+def test_interrupts_and_memory_are_no_mistake_of_the_network(error):
+    with pytest.raises(type(error)):
+        find(raising(error), (3, 2, 2))
+
+
+def test_a_forward_that_fails_later_is_one_line_too():
+    network = nn.Sequential(nn.Flatten(), nn.Linear(12, 4))
+    backbone = find(network, (3, 2, 2))
+    with pytest.raises(UserError, match="'mine' fails on a batch of 1 image of 3 x 2 pixels and 3 channels: mat1"):
+        backbone(torch.zeros(1, 3, 3, 2))
+
+
+def test_a_network_that_splits_its_batch():
+    class Halves(nn.Module):
+        def __init__(self, body):
+            super().__init__()
+            self.body = body
+
+        def forward(self, x):
+            return torch.cat([self.body(part) for part in x.split(2)])
+
+    body = models.resnet18(num_classes=3)
+    whole, halves = find(body), find(Halves(body))
+    assert halves.head == "body.fc"
+    for one, other in zip(whole(images(n=5)), halves(images(n=5)), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
 
 
 def test_the_digest_tells_networks_apart():

@@ -59,3 +59,26 @@ def test_what_holds_no_state_dict(content):
 def test_the_sample_classifier_is_there_and_names_its_architecture():
     found = parse_checkpoint(read_archive(sample_checkpoint()), sample_checkpoint())
     assert found.arch == "ulcli.model.sample:digits_cnn"
+
+
+def test_what_the_file_says_comes_along():
+    content = {"state_dict": STATE, "classes": ["ant", "bee"], "args": {"model": "resnet18", "num_classes": 2}}
+    found = parse_checkpoint(content, PATH)
+    assert (found.classes, found.num_classes, found.arch_hints) == (("ant", "bee"), 2, ("resnet18",))
+    assert found.notes == ()
+
+
+def test_classes_that_no_layer_has_as_many_outputs_as_are_not_used_and_that_is_told():
+    found = parse_checkpoint({"state_dict": STATE, "classes": list("abcd")}, PATH)
+    assert found.classes is None
+    assert found.notes == ("the file lists 4 classes, but no layer has as many outputs; they are not used",)
+    binary = {"0.weight": torch.ones(1, 3), "0.bias": torch.ones(1)}
+    assert parse_checkpoint({"state_dict": binary, "classes": ["no", "yes"]}, PATH).classes == ("no", "yes")
+
+
+def test_raw_weights_on_demand():
+    content = {"model": STATE, "model_ema": {key: value + 1 for key, value in STATE.items()}}
+    assert parse_checkpoint(content, PATH, weights_key="model").state["0.bias"] is STATE["0.bias"]
+    found = parse_checkpoint(content, PATH)
+    assert torch.equal(found.state["0.bias"], torch.ones(2))
+    assert found.notes == ("using EMA weights ('model_ema'); --weights-key model for the raw ones",)

@@ -6,7 +6,9 @@ import importlib
 import inspect
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from importlib.machinery import PathFinder
 from types import ModuleType
 from typing import Any
 
@@ -14,7 +16,8 @@ import torch
 from torch import nn
 
 from ulcli.errors import UserError, unknown_name
-from ulcli.network.sources.source import NetworkSource
+from ulcli.network.sources.source import NetworkSource, with_class_count
+from ulcli.network.usercode import told_in_one_line
 
 # Who imports one of these is about to build a network.
 _NETWORK_LIBRARIES = ("torch", "torchvision", "timm")
@@ -25,78 +28,90 @@ class Factory(NetworkSource):
 
     example = "package.module:factory"
     description = "a function or class of your own that gives a network"
+    is_library = False
 
-    def recognises(self, arch: str) -> bool:
+    @staticmethod
+    def recognises(arch: str) -> bool:
         return ":" in arch
 
-    def build(self, arch: str, num_classes: int | None = None) -> nn.Module:
-        return _call_factory(arch, num_classes)
+    def build(self, arch: str, num_classes: int | None = None, options: Mapping[str, Any] | None = None) -> nn.Module:
+        factory = self._import(arch)
+        arguments = with_class_count(options, num_classes)
+        how = f"with {', '.join(arguments)} alone" if arguments else "without arguments"
+        with told_in_one_line(f"reading the parameters of '{arch}'"):
+            parameters = inspect.signature(factory)
+        try:
+            parameters.bind(**arguments)
+        except TypeError as error:
+            raise UserError(f"'{arch}' must be callable {how}: {error}") from None
+        with told_in_one_line(f"calling '{arch}'"):
+            network = factory(**arguments)
+        if not isinstance(network, nn.Module):
+            raise UserError(f"'{arch}' gave a {type(network).__name__}, expected a torch.nn.Module")
+        return network
 
     def accepts_class_count(self, arch: str) -> bool:
-        parameters = inspect.signature(_import_factory(arch)).parameters
+        parameters = self._parameters(arch)
         return "num_classes" in parameters or any(each.kind is each.VAR_KEYWORD for each in parameters.values())
 
     def needs_class_count(self, arch: str) -> bool:
-        parameter = inspect.signature(_import_factory(arch)).parameters.get("num_classes")
+        parameter = self._parameters(arch).get("num_classes")
         return parameter is not None and parameter.default is parameter.empty
 
+    def _parameters(self, arch: str) -> Mapping[str, inspect.Parameter]:
+        with told_in_one_line(f"reading the parameters of '{arch}'"):
+            return inspect.signature(self._import(arch)).parameters
 
-def _call_factory(name: str, num_classes: int | None) -> nn.Module:
-    factory = _import_factory(name)
-    options = {} if num_classes is None else {"num_classes": num_classes}
-    try:
-        inspect.signature(factory).bind(**options)
-    except TypeError as error:
-        raise UserError(
-            f"'{name}' must be callable {'with num_classes alone' if options else 'without arguments'}: {error}"
-        ) from None
-    try:
-        network = factory(**options)
-    except (Exception, SystemExit) as error:
-        raise UserError(f"calling '{name}' failed: {error!r}") from error
-    if not isinstance(network, nn.Module):
-        raise UserError(f"'{name}' gave a {type(network).__name__}, expected a torch.nn.Module")
-    return network
+    def _import(self, arch: str) -> Callable[..., Any]:
+        """Import the function or class that an ARCH names.
 
+        A model file names the factory that it needs, and the file may come from a stranger. Who also leaves a module
+        in the working directory (both unpacked from one archive, say) could run any code, so the directory is hidden
+        from the import unless the user vouches for it. What is left to a stranger is to choose among all that is
+        installed. So nothing of Python's own is imported (os:abort), only what a module itself defines is called and
+        not what it imports, and only what looks like a network (`_promises_network`): not the `main` of some tool,
+        which would act on this process's arguments.
 
-def _import_factory(name: str) -> Callable[..., Any]:
-    """Import the function or class that `name` means.
+        What remains open to such a file: importing runs a module, whichever it is, and a function that takes no
+        arguments is called where its module uses torch, whatever else the function does. The file brings no code
+        along.
+        """
+        module_name, _, attribute = arch.partition(":")
+        if not all((*module_name.split("."), attribute)):
+            raise UserError(f"'{arch}' names no network; expected package.module:factory, from the top package on")
+        top = module_name.partition(".")[0]
+        if top in sys.stdlib_module_names:
+            raise UserError(f"'{arch}' is part of Python, not a network")
+        module = self._import_module(module_name, arch)
+        with told_in_one_line(f"looking up '{attribute}' in '{module_name}'"):
+            factory = getattr(module, attribute, None)
+        if factory is None:
+            public = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
+            raise unknown_name(f"factory in '{module_name}'", attribute, public)
+        if not callable(factory) or str(getattr(factory, "__module__", "")).partition(".")[0] != top:
+            raise UserError(f"'{arch}' is not a function or class that '{module_name}' defines")
+        if not _promises_network(factory):
+            raise UserError(
+                f"'{arch}' does not look like a network and is not called: it is no torch.nn.Module, and its module "
+                "does not import torch; a function that gives one can say so, '-> torch.nn.Module'"
+            )
+        result: Callable[..., Any] = factory
+        return result
 
-    A model file names the factory that it needs, and the file may come from a stranger, who can choose among all
-    that is installed here or lies in the working directory. So nothing of Python's own is imported (os:abort), only
-    what a module itself defines is called and not what it imports, and only what looks like a network
-    (`_promises_network`): not the `main` of some tool, which would act on this process's arguments.
-
-    What remains open to such a file: importing runs a module, whichever it is, and a function that takes no
-    arguments is called where its module uses torch, whatever else the function does. The file brings no code along.
-    """
-    module_name, _, attribute = name.partition(":")
-    if not all((*module_name.split("."), attribute)):
-        raise UserError(f"'{name}' names no network; expected package.module:factory, from the top package on")
-    top = module_name.partition(".")[0]
-    if top in sys.stdlib_module_names:
-        raise UserError(f"'{name}' is part of Python, not a network")
-    try:
-        module = _import_also_from_here(module_name)
-    except ModuleNotFoundError as error:
-        raise UserError(
-            f"cannot import '{module_name}' for --arch {name}: {error}; run where it lies or set PYTHONPATH"
-        ) from None
-    except (Exception, SystemExit) as error:
-        raise UserError(f"importing '{module_name}' for --arch {name} failed: {error!r}") from error
-    factory = getattr(module, attribute, None)
-    if factory is None:
-        public = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
-        raise unknown_name(f"factory in '{module_name}'", attribute, public)
-    if not callable(factory) or str(getattr(factory, "__module__", "")).partition(".")[0] != top:
-        raise UserError(f"'{name}' is not a function or class that '{module_name}' defines")
-    if not _promises_network(factory):
-        raise UserError(
-            f"'{name}' does not look like a network and is not called: it is no torch.nn.Module, and its module does "
-            "not import torch; a function that gives one can say so, '-> torch.nn.Module'"
-        )
-    result: Callable[..., Any] = factory
-    return result
+    def _import_module(self, name: str, arch: str) -> ModuleType:
+        visible = _also_from_here() if self.trusted else _not_from_here()
+        try:
+            with visible, told_in_one_line(f"importing '{name}' for --arch {arch}", let_through=ModuleNotFoundError):
+                return importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if not self.trusted and error.name is not None and _lies_here(error.name):
+                raise UserError(
+                    f"'{arch}' needs '{error.name}' from the working directory, where code runs only if you say so: "
+                    "add --trust-code if it is yours or you have read it"
+                ) from None
+            raise UserError(
+                f"cannot import '{name}' for --arch {arch}: {error}; run where it lies or set PYTHONPATH"
+            ) from None
 
 
 def _promises_network(factory: Any) -> bool:
@@ -134,13 +149,49 @@ def _resolved(annotation: str, namespace: Mapping[str, Any]) -> Any:
     return found
 
 
-def _import_also_from_here(module_name: str) -> Any:
-    """Import with the working directory as the last place to look, as the user's own scripts would find it."""
+@contextmanager
+def _also_from_here() -> Iterator[None]:
+    """Let imports see the working directory, as the last place to look, as the user's own scripts would."""
     here = os.getcwd()
     if here in sys.path:
-        return importlib.import_module(module_name)
+        yield
+        return
     sys.path.append(here)
     try:
-        return importlib.import_module(module_name)
+        yield
     finally:
         sys.path.remove(here)
+
+
+@contextmanager
+def _not_from_here() -> Iterator[None]:
+    """Hide the working directory from imports where it is on the path by chance."""
+    before = sys.path[:]
+    seen = [entry for place, entry in enumerate(before) if not _is_here_by_chance(place, entry)]
+    sys.path[:] = seen
+    try:
+        yield
+    finally:
+        sys.path[:] = before + [entry for entry in sys.path if entry not in seen]  # what the module itself added
+
+
+def _is_here_by_chance(place: int, entry: str) -> bool:
+    """Tell whether an entry of `sys.path` is the working directory without anybody having written it there.
+
+    `python -m` puts it first, and an empty part of PYTHONPATH means it. A PYTHONPATH that spells it out and an
+    editable install are the user's own word.
+    """
+    if not _is_same_folder(entry or os.curdir, os.curdir):
+        return False
+    parts = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    is_first = place == 0 and not getattr(sys.flags, "safe_path", False)
+    return is_first or ("" in parts and parts != [""])
+
+
+def _is_same_folder(first: str, second: str) -> bool:
+    return os.path.realpath(first) == os.path.realpath(second)
+
+
+def _lies_here(module_name: str) -> bool:
+    """Tell whether a top-level module is in the working directory, without running it."""
+    return "." not in module_name and PathFinder.find_spec(module_name, [os.getcwd()]) is not None

@@ -3,29 +3,51 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
-from torch import nn
+from torch import Tensor, nn
 
 from ulcli.data.transform import Transform
 from ulcli.errors import UserError
 
 
+class Built(NamedTuple):
+    """A network, and what it takes to have its source build the same again."""
+
+    network: nn.Module
+    num_classes: int | None  # where the default does not do
+    options: dict[str, Any]  # further arguments, as plain values that a model file may hold
+    notes: tuple[str, ...] = ()  # what was assumed and is to be told
+    has_classifier: bool = True  # False: of a backbone alone, the network's classifier is a random one
+
+
 class NetworkSource(ABC):
     """One way to get from an ARCH to a network.
 
-    The defaults are those of a source that publishes nothing and can build its networks for any number of classes.
+    The defaults are those of a source that publishes nothing, can build its networks for any number of classes, and
+    needs no further arguments.
     """
 
     example: str  # an ARCH as help and docs show it
     description: str  # what such an ARCH names, for help and docs
 
+    is_library = True  # whether its networks keep every tensor that matters as a parameter or a buffer
+
+    def __init__(self, *, trusted: bool) -> None:
+        self.trusted = trusted  # whether code in the working directory may run
+
+    @staticmethod
     @abstractmethod
-    def recognises(self, arch: str) -> bool:
+    def recognises(arch: str) -> bool:
         """Tell whether an ARCH is meant for this source, by its form alone."""
 
     @abstractmethod
-    def build(self, arch: str, num_classes: int | None = None) -> nn.Module:
-        """Build the network, randomly initialised; `num_classes` where its default does not do."""
+    def build(self, arch: str, num_classes: int | None = None, options: Mapping[str, Any] | None = None) -> nn.Module:
+        """Build the network, randomly initialised; `num_classes` and `options` where the defaults do not do.
+
+        Options come from the command line or from a model file: a `UserError` says which of them make no sense.
+        """
 
     def accepts_class_count(self, arch: str) -> bool:
         """Tell whether the network can be built with another number of classes than its own."""
@@ -35,10 +57,29 @@ class NetworkSource(ABC):
         """Tell whether the network cannot be built without a number of classes."""
         return False
 
-    def published_network(self, arch: str) -> nn.Module:
-        """Build the network with its published weights, downloaded on first use."""
+    def options_for(
+        self, arch: str, state: Mapping[str, Tensor], given: Mapping[str, Any]
+    ) -> tuple[dict[str, Any], tuple[str, ...]]:
+        """Add to the given options those that a state dict shows, and say in notes what had to be assumed."""
+        return dict(given), ()
+
+    def published_network(self, arch: str, weights: str | None = None) -> Built:
+        """Build the network with published weights, the default ones or those named; downloaded on first use."""
         raise UserError(f"'{arch}' has no published weights; give a checkpoint")
 
-    def published_transform(self, arch: str) -> Transform | None:
-        """Give the preprocessing of the published weights; None where there are none."""
+    def published_transform(
+        self, arch: str, weights: str | None = None, options: Mapping[str, Any] | None = None
+    ) -> Transform | None:
+        """Give the preprocessing of published weights, for a network built with `options`; None without any."""
+        if weights is not None:
+            raise UserError(f"'{arch}' has no published weights: --weights goes with the name of an architecture")
         return None
+
+    def published_classes(self, arch: str, weights: str | None = None) -> tuple[str, ...] | None:
+        """Give the class names of published weights, in the order of their outputs; None where there are none."""
+        return None
+
+
+def with_class_count(options: Mapping[str, Any] | None, num_classes: int | None) -> dict[str, Any]:
+    """Give the arguments that a builder is called with."""
+    return dict(options or {}) if num_classes is None else {**(options or {}), "num_classes": num_classes}

@@ -1,5 +1,6 @@
 """Networks of the user's own: imported and called with care, and never what is no network."""
 
+import subprocess
 import sys
 
 import pytest
@@ -8,7 +9,7 @@ from torch import nn
 from ulcli.errors import UserError
 from ulcli.network.sources.factory import Factory
 
-FACTORY = Factory()
+FACTORY = Factory(trusted=True)
 
 
 @pytest.mark.parametrize("name", ["fixed", "sized", "Net"])
@@ -74,6 +75,8 @@ def test_networks_of_installed_libraries():
         ("own_networks:", "'own_networks:' names no network; expected package.module:factory"),
         ("own_networks:boom", r"calling 'own_networks:boom' failed: RuntimeError\('no\\nweights'\)"),
         ("own_networks:type_error", r"calling 'own_networks:type_error' failed: TypeError\(.*has no len"),
+        ("own_networks:mute", r"calling 'own_networks:mute' failed: Mute$"),
+        ("own_networks:memory", r"calling 'own_networks:memory' failed: MemoryError"),
         ("own_networks:leave", r"calling 'own_networks:leave' failed: SystemExit\(0\)"),
         ("own_networks:NoNetwork", "'own_networks:NoNetwork' does not look like a network"),
         ("own_exit:net", r"importing 'own_exit' for --arch own_exit:net failed: SystemExit\(0\)"),
@@ -88,3 +91,83 @@ def test_own_networks_have_nothing_published():
     assert FACTORY.published_transform("own:net") is None
     with pytest.raises(UserError, match="'own:net' has no published weights; give a checkpoint"):
         FACTORY.published_network("own:net")
+
+
+def test_options_reach_the_factory(here):
+    network = FACTORY.build("own_networks:wide", 5, {"width": 7})
+    assert (network.in_features, network.out_features) == (7, 5)
+    with pytest.raises(UserError, match=r"'own_networks:wide' must be callable with depth alone: .*'depth'"):
+        FACTORY.build("own_networks:wide", options={"depth": 3})
+
+
+class TestCodeInTheWorkingDirectory:
+    """It runs only where the user vouches for it."""
+
+    @pytest.mark.parametrize("module", ["own_networks", "own_exit", "own_broken"])
+    def test_it_does_not_run_for_a_name_that_a_file_brings(self, here, module):
+        with pytest.raises(
+            UserError, match=f"'{module}:fixed' needs '{module}' from the working directory, .* add --trust-code"
+        ):
+            Factory(trusted=False).build(f"{module}:fixed")
+        assert module not in sys.modules
+
+    def test_neither_does_a_folder_that_looks_like_a_package(self, here):
+        (here / "own_package").mkdir()
+        (here / "own_package" / "nets.py").write_text("raise SystemExit('ran')")
+        with pytest.raises(UserError, match="add --trust-code"):
+            Factory(trusted=False).build("own_package.nets:net")
+
+    def test_neither_does_what_an_installed_module_would_find_there(self, here, tmp_path_factory, monkeypatch):
+        elsewhere = tmp_path_factory.mktemp("installed")
+        (elsewhere / "own_installed.py").write_text("import own_networks\nfrom torch import nn\n")
+        monkeypatch.syspath_prepend(str(elsewhere))
+        with pytest.raises(UserError, match="'own_installed:net' needs 'own_networks' from the working directory"):
+            Factory(trusted=False).build("own_installed:net")
+        assert "own_networks" not in sys.modules
+
+    @pytest.mark.parametrize("entry", ["", "."])
+    def test_python_m_puts_it_on_the_path_which_is_nobodys_word(self, here, monkeypatch, entry):
+        monkeypatch.setattr(sys, "path", [entry, *sys.path])
+        before = list(sys.path)
+        with pytest.raises(UserError, match="add --trust-code"):
+            Factory(trusted=False).build("own_networks:fixed")
+        assert sys.path == before
+
+    def test_an_empty_part_of_the_python_path_is_nobodys_word(self, here, monkeypatch):
+        monkeypatch.setenv("PYTHONPATH", "/elsewhere:")
+        monkeypatch.setattr(sys, "path", [*sys.path, str(here)])
+        with pytest.raises(UserError, match="add --trust-code"):
+            Factory(trusted=False).build("own_networks:fixed")
+
+    def test_a_python_path_that_spells_it_out_is_the_users_word(self, here, monkeypatch):
+        monkeypatch.setenv("PYTHONPATH", str(here))
+        monkeypatch.setattr(sys, "path", [*sys.path, str(here)])
+        assert isinstance(Factory(trusted=False).build("own_networks:fixed"), nn.Sequential)
+
+    def test_in_a_process_started_with_python_m(self, here):
+        (here / "own_main.py").write_text(
+            "import sys\nfrom ulcli.network.build import build_network\n"
+            "print(build_network('own_networks:fixed', trusted='yes' in sys.argv))\n"
+        )
+        ran = [
+            subprocess.run([sys.executable, "-m", "own_main", *words], capture_output=True, text=True, cwd=here)
+            for words in (["yes"], ["no"])
+        ]
+        assert [done.returncode for done in ran] == [0, 1]
+        assert "add --trust-code" in ran[1].stderr
+
+    @pytest.mark.parametrize("arch", ["ulcli.model.sample:digits_cnn", "torchvision.models.squeezenet:squeezenet1_1"])
+    def test_what_is_installed_needs_no_word(self, here, arch):
+        assert isinstance(Factory(trusted=False).build(arch), nn.Module)
+
+    def test_what_a_module_puts_on_the_path_stays_there(self, tmp_path_factory, here, monkeypatch):
+        elsewhere = tmp_path_factory.mktemp("installed")
+        (elsewhere / "own_adding.py").write_text(
+            "import sys\nfrom torch import nn\nsys.path.insert(0, '/of/its/own')\n"
+            "def net() -> nn.Module:\n    return nn.Linear(1, 1)\n"
+        )
+        monkeypatch.setattr(sys, "path", [str(here), *sys.path, str(elsewhere)])
+        before = list(sys.path)
+        Factory(trusted=False).build("own_adding:net")
+        sys.modules.pop("own_adding")
+        assert sorted(sys.path) == sorted([*before, "/of/its/own"])

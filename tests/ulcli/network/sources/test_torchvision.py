@@ -1,5 +1,8 @@
 """torchvision's classifiers: names, published weights and their preprocessing."""
 
+import re
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
@@ -7,9 +10,11 @@ from torchvision import models
 from torchvision.transforms._presets import ImageClassification
 
 from ulcli.errors import UserError
+from ulcli.network.blank import build_blank
 from ulcli.network.sources.torchvision import Torchvision
 
-TORCHVISION = Torchvision()
+TORCHVISION = Torchvision(trusted=False)
+NAMES = models.list_models(module=models)
 
 
 @pytest.mark.parametrize("name", ["resnet19", "ResNet18", "fcn_resnet50", "r3d_18", "quantized_resnet18"])
@@ -23,7 +28,7 @@ def test_networks_are_built_without_a_warning(name):
     assert isinstance(TORCHVISION.build(name, 3), nn.Module)
 
 
-@pytest.mark.parametrize("name", models.list_models(module=models))
+@pytest.mark.parametrize("name", NAMES)
 def test_the_published_transform_of_every_architecture(name, picture):
     preset = models.get_model_weights(name).DEFAULT.transforms()
     assert isinstance(preset, ImageClassification)
@@ -38,7 +43,7 @@ def test_published_weights_from_torch_hubs_folder(tmp_path, monkeypatch):
     folder.mkdir(parents=True)
     network = models.squeezenet1_1()
     torch.save(network.state_dict(), folder / models.SqueezeNet1_1_Weights.DEFAULT.url.rpartition("/")[2])
-    got = TORCHVISION.published_network("squeezenet1_1").state_dict()
+    got = TORCHVISION.published_network("squeezenet1_1").network.state_dict()
     assert all(torch.equal(value, got[key]) for key, value in network.state_dict().items())
 
 
@@ -49,3 +54,101 @@ def test_published_weights_that_cannot_be_had(tmp_path, monkeypatch):
         UserError, match=r"could not download the published weights of 'squeezenet1_1': .*; give a check"
     ):
         TORCHVISION.published_network("squeezenet1_1")
+
+
+def shown(network):
+    """Every layer with its settings; a head that was taken away and one that never was are the same."""
+    return re.sub(r"\n *\(\w+\): None", "", repr(network))
+
+
+def plain_attributes(network):
+    """What each module of a network is set to, besides its weights."""
+    return {
+        (name, key): value
+        for name, module in network.named_modules()
+        for key, value in vars(module).items()
+        if isinstance(value, bool | int | float | str)
+    }
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_network_with_published_weights_is_built_the_same_again(name, monkeypatch):
+    # Structure and settings alone, without the weights.
+    monkeypatch.setattr(nn.Module, "load_state_dict", lambda *_, **__: None)
+    entries = models.get_model_weights(name)
+    # Only those of vision transformers change how the network is built, one from the other.
+    for entry in entries if name.startswith("vit_") else [entries.DEFAULT]:
+        monkeypatch.setattr(type(entry), "get_state_dict", lambda *_, **__: {})
+        built = []
+        publish = partial(TORCHVISION.published_network, name, entry.name)
+        build_blank(lambda publish=publish, to=built: to.append(publish()), may_draw=True)
+        network, num_classes, options, _ = built[0]
+        again = build_blank(partial(TORCHVISION.build, name, num_classes, options), may_draw=True)
+        assert shown(again) == shown(network)
+        assert plain_attributes(again) == plain_attributes(network)
+        assert [(key, value.shape) for key, value in again.state_dict().items()] == [
+            (key, value.shape) for key, value in network.state_dict().items()
+        ]
+
+
+@pytest.mark.parametrize("entry", ["IMAGENET1K_V1", "IMAGENET1K_V2", "DEFAULT"])
+def test_the_transform_of_named_weights(entry, picture):
+    preset, image = models.ResNet50_Weights[entry].transforms(), picture(300, 400)
+    assert torch.equal(TORCHVISION.published_transform("resnet50", entry)(image), preset(image))
+
+
+def test_unknown_names_of_weights():
+    with pytest.raises(UserError, match="unknown weights of resnet50 'IMAGENET1K_V3'; known: DEFAULT, IMAGENET1K_V1"):
+        TORCHVISION.published_transform("resnet50", "IMAGENET1K_V3")
+
+
+@pytest.mark.parametrize("prefix", ["", "module."])
+@pytest.mark.parametrize(("name", "first"), [("googlenet", "aux1."), ("inception_v3", "AuxLogits.")])
+def test_a_state_dict_shows_its_auxiliary_heads(name, first, prefix):
+    with torch.device("meta"):
+        state = TORCHVISION.build(name).state_dict()
+    with_heads = {prefix + key: value for key, value in state.items()}
+    without = {key: value for key, value in with_heads.items() if "aux" not in key.lower()}
+    assert any(key.startswith(prefix + first) for key in with_heads)
+    for given, expected in ((with_heads, True), (without, False)):
+        options, notes = TORCHVISION.options_for(name, given, {})
+        assert options == {"aux_logits": expected, "transform_input": True}
+        assert f"these weights of {name} are taken to expect" in notes[0]
+    options, notes = TORCHVISION.options_for(name, state, {"transform_input": False})
+    assert (options["transform_input"], notes) == (False, ())
+
+
+@pytest.mark.parametrize("size", [224, 384, 512])
+def test_a_state_dict_shows_the_size_of_a_vision_transformer(size):
+    with torch.device("meta"):
+        state = models.vit_b_16(image_size=size).state_dict()
+    assert TORCHVISION.options_for("vit_b_16", state, {}) == ({"image_size": size}, ())
+    transform = TORCHVISION.published_transform("vit_b_16", options={"image_size": size})
+    assert transform.crop == size
+    published = {224: "IMAGENET1K_V1", 384: "IMAGENET1K_SWAG_E2E_V1"}
+    if size in published:
+        assert transform == TORCHVISION.published_transform("vit_b_16", published[size])
+
+
+def test_other_networks_need_no_options():
+    assert TORCHVISION.options_for("resnet18", models.squeezenet1_1().state_dict(), {}) == ({}, ())
+    assert TORCHVISION.options_for("vit_b_16", {}, {}) == ({}, ())
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("resnet18", {"depth": 3}, r"'resnet18' cannot be built with depth=3: .*depth"),
+        ("vit_b_16", {"image_size": 225}, r"'vit_b_16' cannot be built with image_size=225: Input shape indivisible"),
+        ("resnet18", {"pretrained": True}, r"'resnet18' cannot be built with pretrained=True"),
+    ],
+)
+def test_options_that_make_no_sense(name, options, message):
+    with pytest.raises(UserError, match=message):
+        TORCHVISION.build(name, options=options)
+
+
+def test_options_cannot_ask_for_a_download(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    assert isinstance(TORCHVISION.build("squeezenet1_1", options={"weights": "DEFAULT"}), nn.Module)
+    assert not list(tmp_path.iterdir())
