@@ -354,7 +354,11 @@ class TestTrain:
         assert content["transform"]["mean"] == [0.3]
         assert content["transform"]["crop"] == 8
         assert content["backbone"]["head"] == "4"
-        done = process("score", "model.pt", sample_models() / "images", "-f", "csv", cwd=tmp_path)
+        words = ["score", "model.pt", sample_models() / "images", "-f", "csv"]
+        refused = process(*words, cwd=tmp_path)
+        assert refused.returncode == 2
+        assert "--trust-code" in refused.stderr
+        done = process(*words, "--trust-code", cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         assert len(records(done.stdout)) == 12
 
@@ -514,7 +518,7 @@ class TestScore:
             (["missing.pt", "x.png"], "no such file: 'missing.pt'"),
             (["MODEL", "missing.png"], "no such file or folder: 'missing.png'"),
             (["MODEL", "EMPTY"], "no images in"),
-            (["TEXT", "x.png"], "is not a file that torch.save wrote"),
+            (["TEXT", "x.png"], "is a text file"),
             (["TRUNCATED", "x.png"], "is truncated"),
             (["NEWER", "x.png"], "format version 99"),
             (["CHECKPOINT", "x.png"], "is no model of this tool"),

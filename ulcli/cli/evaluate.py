@@ -36,8 +36,8 @@ def evaluate(
         list[str] | None,
         typer.Option(
             metavar="DATA",
-            help="Images of another kind: noise, photos, a data set, a folder of images. Repeatable.  "
-            "[default: noise and photos]",
+            help="Images of another kind: noise, photos, a data set, a folder of images. Repeatable. "
+            "Default: noise and photos.",
         ),
     ] = None,
     require: Annotated[

@@ -46,7 +46,7 @@ DataRootOption = Annotated[
         "--data-root",
         envvar="UL_DATA_ROOT",
         metavar="DIR",
-        help="Where torchvision data sets lie.  [default: data]",
+        help="Where torchvision data sets lie. Default: data.",
     ),
 ]
 DownloadOption = Annotated[bool, typer.Option("--download", help="Fetch a torchvision data set that is not there.")]
