@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ulcli.data.arrays import ArraySet, LabelledArrays
 from ulcli.data.catalog import DataName, Places, labelled_set, strange_set
 from ulcli.data.images import ImageError
 from ulcli.data.imageset import ImageSet, LabelledSet, Subset, of_classes, relabel
 from ulcli.data.shifts import Shifted
-from ulcli.data.sources.arrays import ArraySet, LabelledArrays
 from ulcli.data.sources.registry import SOURCES
 
 CLASSES = ("ant", "bee", "cat")

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from ulcli.data.arrays import LabelledArrays
 from ulcli.data.imageset import Subset, hash_parts, of_classes, relabel
-from ulcli.data.sources.arrays import LabelledArrays
 
 
 @pytest.fixture

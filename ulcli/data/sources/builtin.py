@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
+from ulcli.data.arrays import ArraySet, LabelledArrays
 from ulcli.data.imageset import ImageSet, LabelledSet, hash_parts
-from ulcli.data.sources.arrays import ArraySet, LabelledArrays
 from ulcli.data.sources.source import NamedSource, Places
 
 _STRANGE_COUNT = 500
