@@ -1,5 +1,6 @@
 """Which images a training reads."""
 
+import shutil
 
 import numpy as np
 import pytest
@@ -184,3 +185,9 @@ class TestClasses:
         data, val = image_folder({"cat": 5, "dog": 5}), image_folder(dict.fromkeys(found, 5), "other")
         with pytest.raises(UserError, match=f"the classes of '{val}:all' {told}|the classes of '{val}' {told}"):
             open_for(data=str(data), val=str(val))
+
+
+def test_copies_are_not_taken_for_the_same(image_folder, tmp_path):
+    data = image_folder({"cat": 5, "dog": 5})
+    shutil.copytree(data, tmp_path / "copy")
+    assert len(open_for(data=str(data), val=str(tmp_path / "copy"))[1]) == 10

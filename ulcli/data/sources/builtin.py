@@ -33,7 +33,7 @@ class Strange(NamedSource):
     meaning = "strange images for `--ood`: pixels without content, crops of two photographs"
     has_labels = False
 
-    def open_unlabelled(self, name: str, shape: tuple[int, int, int]) -> ImageSet:
+    def open_unlabelled(self, name: str, shape: tuple[int, int, int], places: Places) -> ImageSet:
         return STRANGE[name](shape)
 
 
