@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ulcli.data.arrays import LabelledArrays
 from ulcli.data.imageset import Subset, common_size, hash_parts, of_classes, relabel
-from ulcli.data.sources.arrays import LabelledArrays
 from ulcli.data.sources.folders import FileSet
 
 
