@@ -76,8 +76,9 @@ def _prepare_streams() -> None:
 def _unexpected(error: Exception) -> ExitCode:
     """Tell of what no code expects: out of memory, a full disk behind standard output, or a bug with its traceback."""
     # torch's errors, which are not worth importing torch for: one class for GPUs, a text for the CPU.
-    if type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error):
-        return _user_error(UserError("out of memory; use a smaller --batch-size or --image-size"))
+    is_memory = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    if is_memory or "can't allocate memory" in str(error):
+        return _user_error(UserError("out of memory; use a smaller --batch-size, --image-size or --bootstrap"))
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - what is left in the buffer must not fail again
         return _user_error(UserError("cannot write to standard output: no space left on device"))

@@ -6,7 +6,7 @@ import contextlib
 import os
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -15,6 +15,11 @@ from ulcli.errors import UserError
 
 def check_writable(path: Path) -> None:
     """Fail now, not after the work: raise `UserError` unless `path` could be written."""
+    try:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            path.lstat()
+    except OSError as error:  # a name that is too long, a folder that may not be searched
+        raise UserError(f"cannot write '{str(path)[:80]}': {error.strerror}; choose another place with -o") from None
     if path.is_dir():
         raise UserError(f"cannot write '{path}': it is a directory; name a file in it")
     if path.exists() and not os.access(path, os.W_OK):
@@ -31,6 +36,14 @@ def check_writable(path: Path) -> None:
     except OSError as error:
         reason = error.strerror or error
         raise UserError(f"cannot write '{path}': {reason}; choose another place with -o") from None
+
+
+def check_replaces_none(path: Path, read: Iterable[str | Path]) -> None:
+    """Raise `UserError` where writing to `path` would replace a file that is read."""
+    for source in read:
+        with contextlib.suppress(OSError, ValueError):
+            if os.path.samefile(path, source) and not is_special(path):
+                raise UserError(f"-o {path} would replace '{source}', which is read; choose another name")
 
 
 def is_special(path: Path) -> bool:

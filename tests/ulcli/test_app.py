@@ -8,6 +8,7 @@ import io
 import json
 import os
 import pickle
+import shlex
 import shutil
 import signal
 import subprocess
@@ -216,7 +217,7 @@ class TestTrain:
         checkpoint = shutil.copy(sample_checkpoint(), tmp_path / "net.pt")
         ran = ul("train", checkpoint, "--data", "digits", "-o", checkpoint)
         assert ran.code == 2
-        assert "would replace the checkpoint" in ran.error_line
+        assert "which is read; choose another name" in ran.error_line
 
     def test_held_out_classes_are_the_near_set(self, ul, tmp_path):
         words = ["--hold-out", "3", "--hold-out", "8", "--target-accuracy", "0.9", "-o", tmp_path / "m.pt"]
@@ -533,6 +534,25 @@ class TestScore:
         ran = ul("score", tmp_path / "evil.pt", sample_models() / "images")
         assert ran.code == 2
         assert "'os:abort' is part of Python" in ran.error_line
+
+    @pytest.mark.parametrize("words", [["info", "MODEL"], ["score", "MODEL", "noise"]])
+    def test_tables_for_a_reader_that_has_gone(self, model, words):
+        command = shlex.join(str(model) if word == "MODEL" else word for word in words)
+        script = f"{shlex.quote(sys.executable)} -m ulcli {command} | true; exit ${{PIPESTATUS[0]}}"
+        assert subprocess.run(["bash", "-c", script], timeout=120).returncode == 141
+
+    def test_the_output_is_none_of_the_inputs(self, ul, model, tmp_path):
+        copy, listed = tmp_path / "m.pt", tmp_path / "list.csv"
+        copy.write_bytes(model.read_bytes())
+        listed.write_text("path\nx.png\n")
+        for words in (["score", copy, "noise", "-o", copy], ["score", copy, listed, "-o", listed]):
+            ran = ul(*words, "-f", "csv")
+            assert ran.code == 2
+            assert "which is read; choose another name" in ran.error_line
+        ran = ul("evaluate", copy, "-f", "json", "-o", copy)
+        assert ran.code == 2
+        assert copy.read_bytes() == model.read_bytes()
+        assert listed.read_text() == "path\nx.png\n"
 
     def test_closed_pipe_is_quiet(self, model):
         command = f"'{sys.executable}' -m ulcli score '{model}' digits photos -f csv -q | head -1"

@@ -196,3 +196,8 @@ def test_what_is_moved_into_place_is_on_the_disk(tmp_path, monkeypatch):
     with atomic_write(tmp_path / "model.pt", "wb") as stream:
         stream.write(b"new")
     assert done == [("on the disk", 3), ("moved", 3)]
+
+
+def test_a_name_that_is_too_long(tmp_path):
+    with pytest.raises(UserError, match="File name too long; choose another place with -o"):
+        check_writable(tmp_path / ("x" * 300))

@@ -67,7 +67,7 @@ def score(
     from ulcli.output import views
     from ulcli.output.console import ConsoleReporter
 
-    form = choose(form, output, views.SCORE)
+    form = choose(form, output, views.SCORE, [settings.model, *settings.inputs])
     result = score(settings, ConsoleReporter(quiet=quiet, progress=not no_progress))
     write(views.score_view(result, top), form, output)
     return close(result, quiet=quiet)

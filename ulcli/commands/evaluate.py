@@ -75,7 +75,7 @@ def evaluate(settings: EvaluateSettings, reporter: Reporter | None = None) -> Ev
     """Measure a model on labelled images, on corrupted copies of them, and against OOD sets."""
     reporter = reporter or Silent()
     model = Model.load(settings.model)
-    places = settings.places or Places(Path(model.data["root"]))
+    places = settings.places(Path(model.data["root"]))
     images, held_out = _labelled(settings, model, places, reporter)
     ood_sets = _ood_sets(settings, model, places, held_out, reporter)
     extract = extractor(settings, model.backbone.build(trusted=settings.trust_code), model.transform)

@@ -19,8 +19,9 @@ class InfoResult:
     fields: dict[str, Any]
 
 
-def info(path: Path) -> InfoResult:
+def info(path: Path | str) -> InfoResult:
     """Read a model file and describe it."""
+    path = Path(path)
     model = Model.load(path)
     head, predictor = model.predictor.head, model.predictor
     fields: dict[str, Any] = {

@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import ast
 import json
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import Enum
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
+from ulcli.commands.checks import check_share, check_types, check_whole, choose, is_number, shown
 from ulcli.errors import UserError, unknown_name
 from ulcli.evaluation.figures import REQUIREMENTS
 from ulcli.expressions import Condition, parse_condition
@@ -28,9 +27,9 @@ if TYPE_CHECKING:
     from ulcli.data.catalog import DataName, Places
     from ulcli.data.shifts import Shift
 
-_Choice = TypeVar("_Choice", bound=Enum)
-
 FEWEST_RESAMPLES = 40  # of fewer, the 2.5% that an interval leaves out on either side are not a single one
+MOST_RESAMPLES = 100_000
+LARGEST_WEIGHT = 1e6  # of a regulariser, beside a loss of the order of 1
 LARGEST_SEED = 2**63 - 1  # of torch's generators
 
 
@@ -45,9 +44,10 @@ class PassSettings:
     trust_code: bool = False  # whether code in the working directory may run where a file names it
 
     def __post_init__(self) -> None:
-        _check_whole("--batch-size", self.batch_size)
+        check_types(self)
+        check_whole("--batch-size", self.batch_size)
         if self.workers is not None:
-            _check_whole("--workers", self.workers)
+            check_whole("--workers", self.workers)
 
     @property
     def threads(self) -> int:
@@ -95,16 +95,14 @@ class TrainSettings(PassSettings):
         if self.loss not in losses():
             raise unknown_name("loss", self.loss, losses())
         reg_factor = 0.0 if self.reg_factor is None else self.reg_factor
-        if not _is_number(reg_factor) or not 0 <= reg_factor < math.inf:
-            raise UserError(f"--reg-factor is {_shown(reg_factor)}, expected a finite weight of 0 or more")
-        _check_share("--flag-rate", self.flag_rate, "a share", 0.05)
+        if not is_number(reg_factor) or not 0 <= reg_factor <= LARGEST_WEIGHT:
+            raise UserError(f"--reg-factor is {shown(reg_factor)}, expected a weight of 0 to {LARGEST_WEIGHT:g}")
+        check_share("--flag-rate", self.flag_rate, "a share", 0.05)
         if self.target_accuracy is not None:
-            _check_share("--target-accuracy", self.target_accuracy, "a share", 0.98)
-        _choose(self, "evidence_from", EvidenceFrom)
-        _check_texts("--hold-out", self.hold_out)
-        _check_texts("--arch-arg", self.arch_arg)
+            check_share("--target-accuracy", self.target_accuracy, "a share", 0.98)
+        choose(self, "evidence_from", EvidenceFrom)
         _ = self.arch_options
-        _check_whole("--seed", self.seed, least=0, most=LARGEST_SEED)
+        check_whole("--seed", self.seed, least=0, most=LARGEST_SEED)
         self._check_preprocessing()
 
     @property
@@ -137,7 +135,7 @@ class TrainSettings(PassSettings):
     def _check_preprocessing(self) -> None:
         for option, size in (("--image-size", self.image_size), ("--resize", self.resize), ("--crop", self.crop)):
             if size is not None:
-                _check_whole(option, size)
+                check_whole(option, size)
         if self.image_size is not None and (self.resize is not None or self.crop is not None):
             raise UserError("--image-size sets both --resize and --crop; leave it out, or leave them out")
         if self.resize is not None and self.crop is not None and self.crop > self.resize:
@@ -170,22 +168,19 @@ class EvaluateSettings(PassSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for option, texts in (("--ood", self.ood), ("--require", self.require), ("--shift", self.shift)):
-            _check_texts(option, texts)
         _ = self.shifts, self.requirements
-        _check_whole("--bootstrap", self.bootstrap, least=0)
+        check_whole("--bootstrap", self.bootstrap, least=0, most=MOST_RESAMPLES)
         if 0 < self.bootstrap < FEWEST_RESAMPLES:
             raise UserError(
                 f"--bootstrap is {self.bootstrap}, expected {FEWEST_RESAMPLES} resamples or more, or 0 for no intervals"
             )
-        _check_whole("--seed", self.seed, least=0)
+        check_whole("--seed", self.seed, least=0)
 
-    @property
-    def places(self) -> Places | None:
-        """Give the places of data sets; None stands for those of the model's training data."""
+    def places(self, root: Path) -> Places:
+        """Give the places of data sets; `root` is that of the model's training data."""
         from ulcli.data.catalog import Places
 
-        return None if self.data_root is None else Places(self.data_root, self.download)
+        return Places(self.data_root or root, self.download)
 
     @property
     def data_name(self) -> DataName | None:
@@ -221,11 +216,10 @@ class ScoreSettings(PassSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check_texts("INPUT", self.inputs)
         _ = self.flag_rule, self.flag_limit
         if self.sets is not None:
-            _check_share("--sets", self.sets, "a coverage", 0.95)
-        _choose(self, "set_method", SetMethod)
+            check_share("--sets", self.sets, "a coverage", 0.95)
+        choose(self, "set_method", SetMethod)
 
     @property
     def places(self) -> Places:
@@ -320,37 +314,3 @@ def _normalization(option: str, text: str | None, other: str | None, part: int) 
         raise UserError(
             f"{option} is '{text}', expected one number, three with commas between, or one of {names}"
         ) from None
-
-
-def _choose(settings: Any, field: str, choices: type[_Choice]) -> None:
-    """Turn a text into the choice that it means; the command line brings the choice itself."""
-    value = getattr(settings, field)
-    try:
-        object.__setattr__(settings, field, choices(value))
-    except ValueError:
-        option = f"--{field.replace('_', '-')}"
-        raise unknown_name(f"value of {option}", str(value), [str(each.value) for each in choices]) from None
-
-
-def _check_whole(option: str, value: int, *, least: int = 1, most: int | None = None) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < least or (most is not None and value > most):
-        bounds = f"{least} or more" if most is None else f"{least} to {most}"
-        raise UserError(f"{option} is {value}, expected a whole number of {bounds}")
-
-
-def _check_share(option: str, value: float, what: str, example: float) -> None:
-    if not _is_number(value) or not 0 < value < 1:
-        raise UserError(f"{option} is {_shown(value)}, expected {what} between 0 and 1, such as {example:g}")
-
-
-def _check_texts(option: str, values: Iterable[str]) -> None:
-    if isinstance(values, str):
-        raise UserError(f"{option} is the text '{values}', expected a list of texts")
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _shown(value: object) -> str:
-    return f"{value:g}" if _is_number(value) else f"'{value}'"

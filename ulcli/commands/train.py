@@ -23,7 +23,7 @@ from ulcli.errors import ExitCode, UserError
 from ulcli.evaluation.classification import classification_metrics
 from ulcli.evaluation.seen import PROMISE, tell_of_seen_images
 from ulcli.evaluation.weakness import warn_of_weakness
-from ulcli.files import check_writable
+from ulcli.files import check_replaces_none, check_writable
 from ulcli.model.baselines import SMALL, FeatureBaselines
 from ulcli.model.choices import EvidenceFrom
 from ulcli.model.file import BackboneRecord, Model
@@ -137,8 +137,8 @@ def _loss(settings: TrainSettings) -> Loss:
 def _check_output(settings: TrainSettings) -> None:
     """Fail before the work where the model could not be written."""
     check_writable(settings.output)
-    if settings.checkpoint is not None and settings.output.resolve() == settings.checkpoint.resolve():
-        raise UserError(f"-o {settings.output} would replace the checkpoint itself; choose another name")
+    read = (settings.checkpoint, settings.data, settings.val, settings.classes)
+    check_replaces_none(settings.output, [each for each in read if each is not None])
 
 
 def _baseline(

@@ -43,7 +43,7 @@ class ImageSet(ABC):
         """
 
     def cache_key(self) -> str:
-        """As `digest`, but of these very files: features kept under it are never those of other images."""
+        """Hash like `digest`, but of these very files: features kept under it are never those of other images."""
         return hash_parts(self.digest(), *self.file_marks())
 
     def file_marks(self) -> Iterable[str]:

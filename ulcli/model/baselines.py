@@ -55,7 +55,7 @@ class FeatureBaselines:
 
     @classmethod
     def fit(cls, features: Tensor, labels: Tensor, classifier: Linear) -> FeatureBaselines:
-        """From features (N, D) and labels (N,) of training images, and the classifier that reads them."""
+        """Make one from features (N, D) and labels (N,) of training images, and the classifier that reads them."""
         moments = Moments(classifier.num_classes)
         for rows in torch.arange(len(features)).split(_ROWS):  # type: ignore[no-untyped-call]
             moments.update(features[rows], labels[rows])
@@ -101,7 +101,7 @@ class Neighbours:
         self._bank = torch.nn.functional.normalize(features[_spaced(len(features))])
 
     def scores(self, features: Tensor, logits: Tensor) -> dict[str, np.ndarray]:
-        """As `FeatureBaselines.scores`."""
+        """Score as `FeatureBaselines.scores` does."""
         count = min(_NEIGHBOURS, len(self._bank))
         unit = torch.nn.functional.normalize(features)
         chunks = unit.split(max(1, _CHUNK // len(self._bank)))  # type: ignore[no-untyped-call]

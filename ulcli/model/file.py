@@ -130,7 +130,7 @@ class Model:
                 schema.check(content, schema.FEATURE_BASELINES)
             return _checked(_from_content(content))
         # RuntimeError: lists that hold themselves; OverflowError: whole numbers beyond any float.
-        except (TypeError, ValueError, OverflowError, RuntimeError) as error:
+        except (TypeError, ValueError, OverflowError, RuntimeError, IndexError) as error:
             raise UserError(f"'{path}' is damaged: {error}; train the model again") from None
 
 

@@ -120,7 +120,7 @@ class Standardiser:
 
     @classmethod
     def of(cls, features: Tensor) -> Standardiser:
-        """From rows; a feature that never changes keeps its scale."""
+        """Make one from rows; a feature that never changes keeps its scale."""
         std = features.double().std(0, correction=0)
         flat = std <= 1e-6 * max(float(std.max()), 1e-30)
         std[flat] = 1.0

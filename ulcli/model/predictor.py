@@ -61,7 +61,7 @@ class Predictor:
         fading: float,
         evidence_from: EvidenceFrom,
     ) -> Predictor:
-        """From a fitted head, the moments of the training images, and validation images with their labels."""
+        """Make one from a fitted head, the moments of the training images, and validation images with their labels."""
         if len(features) < 3:
             raise UserError(f"{len(features)} validation images are too few to calibrate anything; give many more")
         density = FeatureDensity.fit(moments)

@@ -45,8 +45,19 @@ def _is_count(value: Any) -> bool:
     return type(value) is int and 0 < value < 2**53  # whole in a float
 
 
+def _is_text(value: Any) -> bool:
+    """Tell whether it is a text that can be written, or be the name of a file, whose bytes may be no characters."""
+    if not isinstance(value, str) or "\0" in value:
+        return False
+    try:
+        value.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _is_texts(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(item, str) for item in value)
+    return isinstance(value, list) and all(map(_is_text, value))
 
 
 def _is_plain(value: Any) -> bool:
@@ -86,14 +97,15 @@ def _is_state(value: Any) -> bool:
     return isinstance(value, dict) and all(isinstance(key, str) and _is_tensor(item) for key, item in value.items())
 
 
-TEXT = Kind("a text", lambda value: isinstance(value, str))
+TEXT = Kind("a text", _is_text)
 TEXTS = Kind("a list of texts", _is_texts)
 FLAG = Kind("True or False", lambda value: isinstance(value, bool))
 COUNT = Kind("a positive whole number", _is_count)
 NUMBER = Kind("a number", _is_number)
 FINITE = Kind("a finite number", lambda value: _is_number(value) and -math.inf < value < math.inf)
-NOT_NEGATIVE = Kind("a finite number >= 0", lambda value: _is_number(value) and 0 <= value < math.inf)
 POSITIVE = Kind("a finite number > 0", lambda value: _is_number(value) and 0 < value < math.inf)
+PRIOR = Kind("a number from 0 to 1e6", lambda value: _is_number(value) and 0 <= value <= 1e6)
+TEMPERATURE = Kind("a number from 1e-6 to 1e6", lambda value: _is_number(value) and 1e-6 <= value <= 1e6)
 SHARE = Kind("a number from 0 to 1", lambda value: _is_number(value) and 0 <= value <= 1)
 NUMBERS = Kind("a list of numbers", lambda value: isinstance(value, list) and all(map(_is_number, value)))
 PLAIN = Kind("a dictionary of plain values", lambda value: isinstance(value, dict) and _is_plain(value))
@@ -115,7 +127,7 @@ MODEL: dict[str, Any] = {
         "interpolation": TEXT,
     },
     "classes": TEXTS,
-    "head": {"weight": TENSOR, "bias": TENSOR, "evidence": TEXT, "prior": NOT_NEGATIVE, "temperature": POSITIVE},
+    "head": {"weight": TENSOR, "bias": TENSOR, "evidence": TEXT, "prior": PRIOR, "temperature": TEMPERATURE},
     "baseline": {"weight": TENSOR, "bias": TENSOR},
     "density": DENSITY,
     "familiarity": {

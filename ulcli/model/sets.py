@@ -23,7 +23,7 @@ class PredictionSets:
 
     @classmethod
     def fit(cls, probabilities: Tensor, labels: Tensor) -> PredictionSets:
-        """From validation predictions (N, K) and labels (N,)."""
+        """Make one from validation predictions (N, K) and labels (N,)."""
         # Evenly spaced rows: they come by class.
         rows = range(0, len(labels), -(-len(labels) // _KEPT))
         p, y = probabilities[rows], labels[rows]

@@ -27,7 +27,7 @@ _DIRECTORY = 0x10  # the attribute of MS-DOS
 
 
 def read_archive(path: Path) -> Any:
-    """What `torch.save` or safetensors wrote to `path`, on the CPU; nothing in it can run code.
+    """Read what `torch.save` or safetensors wrote to `path`, to the CPU; nothing in it can run code.
 
     `path` is a file, the index of a file in shards, or a folder that holds one of them. Every kind of file that is
     something else gets its own `UserError`.
@@ -121,7 +121,7 @@ def _read_torch(path: Path) -> Any:
 
 
 def _pickle_in(path: Path) -> Pickle:
-    """What the pickle of a file names: the one in a zip archive, or the file itself."""
+    """Give what the pickle of a file names: the one in a zip archive, or the file itself."""
     try:
         with zipfile.ZipFile(path) as archive:
             name = next(name for name in archive.namelist() if name.endswith("data.pkl"))
@@ -133,7 +133,7 @@ def _pickle_in(path: Path) -> Pickle:
 
 
 def _is_safetensors(path: Path, start: bytes) -> bool:
-    """Whether a file begins as safetensors do: the length of the header, then the header, which is JSON."""
+    """Tell whether a file begins as safetensors do: the length of the header, then the header, which is JSON."""
     return start[8:9] == b"{" and 2 <= int.from_bytes(start[:8], "little") <= path.stat().st_size - 8
 
 

@@ -39,7 +39,7 @@ class Activations(NamedTuple):
 
     @property
     def finite(self) -> Tensor:
-        """Of which images (N,) the network made numbers, rather than NaN or infinity somewhere."""
+        """Tell of which images (N,) the network made numbers, rather than NaN or infinity somewhere."""
         return self.features.isfinite().all(1) & self.embedding.isfinite().all(1)
 
 
@@ -164,7 +164,7 @@ class Backbone:
         return layer
 
     def _check(self, images: Tensor, found: Head) -> bool:
-        """Whether the own classifier gives what the network gives, for images that it was not found with too.
+        """Tell whether the own classifier gives what the network gives, for images that it was not found with too.
 
         Raises:
             UserError: An image has other features each time, or in another batch.

@@ -30,7 +30,7 @@ class Call(NamedTuple):
 def watch(
     network: nn.Module, images: Tensor, kinds: type[nn.Module] | tuple[type[nn.Module], ...] = nn.Module
 ) -> tuple[Any, list[Call]]:
-    """What the network gives, and what every module of some kinds took and gave, in the order of their finishing."""
+    """Run the network; give its output, and what every module of some kinds took and gave, as they finish."""
     calls: list[Call] = []
 
     def watcher(name: str) -> Any:
@@ -94,7 +94,7 @@ class Listener:
 
     @contextmanager
     def listening(self) -> Iterator[dict[str, list[Tensor]]]:
-        """What is read by key while this thread runs the network: an entry a call."""
+        """Give what is read by key while this thread runs the network: an entry a call."""
         heard: dict[str, list[Tensor]] = {}
         self._pass.heard = heard
         try:
@@ -130,7 +130,7 @@ class _Deaf:
 
 
 def whole_batch(parts: list[Tensor], images: int) -> Tensor | None:
-    """What was read of `images` images: the last call's, or all of them where a network splits its batch."""
+    """Give what was read of `images` images: the last call's, or all of them where a network splits its batch."""
     if len(parts[-1]) == images:
         return parts[-1]
     return torch.cat(parts) if sum(map(len, parts)) == images else None

@@ -14,7 +14,7 @@ def resolve_device(name: str) -> str:
             return "cuda"
         return "mps" if torch.backends.mps.is_available() else "cpu"
     try:
-        torch.empty(0, device=name)
+        torch.zeros(1, device=name).cpu()  # of the meta device nothing comes back
     except (RuntimeError, AssertionError) as error:  # AssertionError: a build of torch without CUDA
         reason = str(error).splitlines()[0]
         raise UserError(f"device '{name}' cannot be used: {reason}; try --device cpu") from None

@@ -66,7 +66,7 @@ def guessed(state: dict[str, Tensor], path: Path) -> str:
 
 
 def hint(state: dict[str, Tensor]) -> str:
-    """What to add to the error that a checkpoint does not fit the architecture that was named."""
+    """Give what to add to the error that a checkpoint does not fit the architecture that was named."""
     candidates = _candidates(state)
     fitting = [name for name in candidates if _fits(state, name)]
     return f"; its keys fit {' and '.join(fitting)}" if fitting else ""
@@ -85,7 +85,7 @@ def _names() -> tuple[str, ...]:
 
 
 def _is_believable(arch: str) -> bool:
-    """Whether a text names an architecture in one of the ways that `--arch` takes."""
+    """Tell whether a text names an architecture in one of the ways that `--arch` takes."""
     return ":" in arch or "/" in arch or arch in _names()
 
 
@@ -97,7 +97,7 @@ def _candidates(state: dict[str, Tensor]) -> list[str]:
 
 
 def _fits(state: dict[str, Tensor], name: str) -> bool:
-    """Whether weights are of an architecture, whatever its classifier."""
+    """Tell whether weights are of an architecture, whatever its classifier."""
     network = _skeleton(name)
     try:
         differences = compared(aligned(state, network).state, network)

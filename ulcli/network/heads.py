@@ -181,7 +181,7 @@ def _spread(images: Tensor) -> Tensor:
 def _chosen_head(
     arch: str, network: nn.Module, images: Tensor, calls: list[Call], outputs: list[Tensor], name: str
 ) -> Head:
-    """What enters the layer that the user names; with the own classifier where one within gives the outputs."""
+    """Give what enters the layer that the user names; with the own classifier where one within gives the outputs."""
     place = Place.parse(name)
     features = _features_at(arch, network, images, place)
     note = f"what enters layer '{name}' serves as features ({features.shape[1]} an image)"
@@ -196,7 +196,7 @@ def _chosen_head(
 
 
 def _features_at(arch: str, network: nn.Module, images: Tensor, place: Place) -> Tensor:
-    """What is read at a place of the user's choice, heard before a layer can change its input."""
+    """Give what is read at a place of the user's choice, heard before a layer can change its input."""
     layers = {layer: module for layer, module in network.named_modules() if layer}
     parameters = parameters_of(network)
     name, heard = place.name or "", list[Tensor]()

@@ -119,7 +119,7 @@ def misfit(arch: str, differences: Differences, state: Mapping[str, Tensor], net
 
 
 def compared(state: Mapping[str, Tensor], network: nn.Module) -> Differences:
-    """What differs between an aligned state dict and a network, but for what the network predicts without."""
+    """Give what differs between an aligned state dict and a network, but for what the network predicts without."""
     own = network.state_dict()
     missing = [key for key in own if key not in state and not _may_be_missing(key, network)]
     name = classifier_name(network)
@@ -186,14 +186,14 @@ def _scores(outer: Mapping[str, Tensor], inner: Mapping[str, Tensor]) -> Counter
 
 
 def _is_idle(key: str, is_inside: bool) -> bool:
-    """Whether a key that the network does not have is of nothing that takes part in a prediction."""
+    """Tell whether a key that the network does not have is of nothing that takes part in a prediction."""
     if key.rpartition(".")[2] in _IDLE or _AUXILIARY.search(key):
         return True
     return not is_inside and _BESIDE.search(key) is not None
 
 
 def _may_be_missing(key: str, network: nn.Module) -> bool:
-    """Whether a network predicts without a key of its own."""
+    """Tell whether a network predicts without a key of its own."""
     # Batch norms from before PyTorch 0.4.1 have no counter; nothing that runs in eval mode reads it.
     if key.endswith("num_batches_tracked"):
         return True

@@ -77,7 +77,7 @@ class Pickle(NamedTuple):
 
 
 def refusal(path: Path, start: bytes) -> str | None:
-    """What a file is, by its first bytes and its suffix, with the way out; None where it may be a checkpoint."""
+    """Give what a file is, by its first bytes and its suffix, with the way out; None where it may be a checkpoint."""
     for begin, what, way_out in _STARTS:
         if start.startswith(begin):
             return f"{what}; {way_out}"
@@ -100,7 +100,7 @@ def refusal(path: Path, start: bytes) -> str | None:
 
 
 def refusal_of_zip(names: list[str]) -> str | None:
-    """What a zip archive is by the names in it; None where it may be what torch.save writes."""
+    """Give what a zip archive is by the names in it; None where it may be what torch.save writes."""
     inner = [name.partition("/")[2] for name in names]
     for begins, what, way_out in _MEMBERS:
         if any(name.startswith(begins) for name in (*names, *inner)):
@@ -116,7 +116,7 @@ def refusal_of_zip(names: list[str]) -> str | None:
 
 
 def is_exported_program(path: Path) -> bool:
-    """Whether a file is what `torch.export.save` writes."""
+    """Tell whether a file is what `torch.export.save` writes."""
     try:
         with zipfile.ZipFile(path) as archive:
             said = refusal_of_zip(archive.namelist())
@@ -143,7 +143,7 @@ def refusal_of_pickle(pickle: Pickle, culprit: str | None) -> str:
 
 
 def inspect_pickle(stream: IO[bytes]) -> Pickle:
-    """What a pickle names. One that breaks off counts as far as it goes."""
+    """Give what a pickle names. One that breaks off counts as far as it goes."""
     named: list[str] = []
     texts: list[str] = ["", ""]  # the last two
     memo: dict[int, Any] = {}  # what is kept for later
@@ -177,19 +177,19 @@ def inspect_pickle(stream: IO[bytes]) -> Pickle:
 
 
 def _is_harmless(name: str) -> bool:
-    """Whether a name in a pickle is none that an error should give as the reason."""
+    """Tell whether a name in a pickle is none that an error should give as the reason."""
     return name in HARMLESS or re.match(r"torch\._utils\.|torch\.\w+Storage$|collections\.|_codecs\.", name) is not None
 
 
 def _is_onnx(start: bytes) -> bool:
-    """Whether a file begins as an ONNX model: its version of the format (3 to 30), then the text of who made it."""
+    """Tell whether a file begins as ONNX models do: its version of the format, then the text of who made it."""
     if len(start) < 8 or start[0] != 0x08 or not 3 <= start[1] <= 30 or start[2] != 0x12:
         return False
     return start[4 : 4 + min(start[3], 4)].isalpha()
 
 
 def _is_text(start: bytes) -> bool:
-    """Whether the first bytes are text: UTF-8, maybe cut within a character, without control characters."""
+    """Tell whether the first bytes are text: UTF-8, maybe cut within a character, without control characters."""
     try:
         text = start.decode()
     except UnicodeDecodeError as error:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def is_linked(logits: Tensor, output: Tensor) -> bool:
-    """Whether the output (N, K) is these logits, or their log-softmax, softmax or sigmoid."""
+    """Tell whether the output (N, K) is these logits, or their log-softmax, softmax or sigmoid."""
     linked = [logits, logits.sigmoid()]
     if logits.shape[1] > 1:
         linked += [logits.log_softmax(1), logits.softmax(1)]
@@ -20,7 +20,7 @@ def is_linked(logits: Tensor, output: Tensor) -> bool:
 
 
 def are_probabilities(outputs: Tensor) -> bool:
-    """Whether every row (N, K) is a distribution over more than one class."""
+    """Tell whether every row (N, K) is a distribution over more than one class."""
     total = outputs.double().sum(1)
     return outputs.shape[1] > 1 and bool((outputs >= 0).all()) and torch.allclose(total, total.new_ones(()), atol=1e-4)
 
@@ -44,7 +44,7 @@ def fit_scale(logits: Tensor, output: Tensor) -> tuple[Tensor, Tensor] | None:
 
 
 def _inverses(output: Tensor) -> Iterator[tuple[Tensor, bool]]:
-    """What the output may be made of, and whether a shift of a whole row was lost on the way."""
+    """Give what the output may be made of, and whether a shift of a whole row was lost on the way."""
     yield output, False
     if are_probabilities(output):
         logs = output.log()

@@ -65,7 +65,7 @@ def _records(content: Any, depth: int = 2) -> Iterator[Mapping[str, Any]]:
 
 
 def _is_from_timm(content: Mapping[str, Any]) -> bool:
-    """Whether timm's training script wrote a file: its saver numbers its format."""
+    """Tell whether timm's training script wrote a file: its saver numbers its format."""
     return content.get("version") == 2 and {"epoch", "arch", "state_dict", "optimizer"} <= content.keys()
 
 

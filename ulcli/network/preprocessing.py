@@ -36,7 +36,7 @@ class Preprocessing:
     grayscale: bool | None = None
 
     def transform(self, network: nn.Module, published: Transform | None, native_size: int | None) -> Transform:
-        """What was said; else what the published weights want; else what network and images suggest."""
+        """Take what was said; else what the published weights want; else what network and images suggest."""
         gray = self.grayscale
         if gray is None:
             gray = published is None and _input_channels(network) == 1
@@ -104,6 +104,6 @@ def _per_channel(option: str, values: tuple[float, ...], channels: int) -> tuple
 
 
 def _input_channels(network: nn.Module) -> int | None:
-    """How many channels the first convolution reads; None without one."""
+    """Give the number of channels that the first convolution reads; None without one."""
     first = next((module for module in network.modules() if isinstance(module, nn.Conv2d)), None)
     return None if first is None else first.in_channels

@@ -54,7 +54,7 @@ def _shapes(module: nn.Module) -> dict[str, tuple[int, ...]]:
 
 
 def _is_readable(given: Mapping[str, Tensor]) -> bool:
-    """Whether keys are those of one layer, or of layers by their positions."""
+    """Tell whether keys are those of one layer, or of layers by their positions."""
     return given.keys() <= {"weight", "bias"} or all(_ENTRY.fullmatch(key) for key in given)
 
 
@@ -68,7 +68,7 @@ def _sequential_around(network: nn.Module, name: str) -> str | None:
 
 
 def _is_same(given: Mapping[str, Tensor], own: Mapping[str, tuple[int, ...]]) -> bool:
-    """Whether weights are those of the network's own classifier, of any number of classes."""
+    """Tell whether weights are those of the network's own classifier, of any number of classes."""
     if given.keys() != own.keys():
         return False
     last = max((key for key in own if key.endswith("weight")), key=list(own).index).removesuffix("weight")

@@ -57,7 +57,7 @@ def read_index(path: Path) -> dict[str, str] | None:
 
 
 def read_json(path: Path) -> Any:
-    """What a JSON file holds; None where it holds none."""
+    """Give what a JSON file holds; None where it holds none."""
     try:
         if not path.is_file() or path.stat().st_size > _MOST_JSON:
             return None
@@ -67,7 +67,7 @@ def read_json(path: Path) -> Any:
 
 
 def read_config(path: Path) -> Any:
-    """What the `config.json` says of a folder in the format of transformers or timm, or of its usual files."""
+    """Give what the `config.json` says of a folder in the format of transformers or timm, or of its usual files."""
     if path.is_dir():
         return read_json(path / "config.json")
     if path.name in _NAMES or path.name.endswith(_INDEX_ENDINGS):

@@ -38,7 +38,7 @@ def tap_names(images: Tensor, calls: list[Call]) -> tuple[str, ...]:
 
 
 def pool_tap(x: Tensor) -> Tensor:
-    """What a tap's output says of a whole image: `pool_map` of maps; of tokens (N, T, D) mean and deviation (N, 2 D).
+    """Sum up a tap for a whole image: `pool_map` of maps; of tokens (N, T, D) mean and deviation (N, 2 D).
 
     Quadrants and maxima of tokens make the embedding three times as wide, and OOD images no easier to tell.
     """
@@ -64,7 +64,7 @@ def _map_size(call: Call, images: int) -> tuple[int, ...] | None:
 
 
 def _enlarges(call: Call) -> bool:
-    """Whether a module pads or repeats a map: the network sees nothing anew at such a resolution."""
+    """Tell whether a module pads or repeats a map: the network sees nothing anew at such a resolution."""
     if not isinstance(call.input, Tensor) or call.input.dim() != 4:
         return False
     before, after = (channels_first(each).shape[2:].numel() for each in (call.input, call.output))
@@ -138,7 +138,7 @@ def _span(call: Call, images: int) -> tuple[int, int, bool] | None:
 
 
 def _fits(places: int, span: tuple[int, int, bool] | None) -> bool:
-    """Whether a layer inside another may show an image at so many positions."""
+    """Tell whether a layer inside another may show an image at so many positions."""
     if span is None:
         return True
     fewest, most, tokens = span
@@ -146,7 +146,7 @@ def _fits(places: int, span: tuple[int, int, bool] | None) -> bool:
 
 
 def _is_of_tokens(call: Call) -> bool:
-    """Whether a layer works on the last dimension of something with positions."""
+    """Tell whether a layer works on the last dimension of something with positions."""
     output = first_tensor(call.output)
     if output is None or output.dim() < 3 or not isinstance(call.module, nn.Linear | nn.LayerNorm):
         return False
@@ -162,7 +162,7 @@ def _length(value: Any, images: int | None) -> int | None:
 
 
 def _extra_tokens(length: int) -> int | None:
-    """How many of a sequence's tokens stand before a square grid of patches; None where there is no such grid."""
+    """Count the tokens of a sequence before a square grid of patches; None where there is no such grid."""
     side = math.isqrt(length)
     extra = length - side * side
     return extra if side > 1 and extra <= _MOST_EXTRA_TOKENS else None

@@ -138,13 +138,13 @@ def _lists(content: Mapping[str, Any]) -> list[str]:
 
 
 def _rank(name: str) -> list[int] | None:
-    """Where a path of usual names for weights stands in their order; None where one of the names is another."""
+    """Tell where a path of usual names for weights stands in their order; None where one of the names is another."""
     parts = name.lower().split(".")
     return [_RAW.index(part) for part in parts] if all(part in _RAW for part in parts) else None
 
 
 def _average_rank(name: str) -> int | None:
-    """Where the usual name for averaged weights in a path stands in their order; None where there is none."""
+    """Tell where the usual name for averaged weights in a path stands in their order; None where there is none."""
     return next((_EMA.index(part) for part in name.lower().split(".") if part in _EMA), None)
 
 

@@ -30,7 +30,10 @@ _SHOWN = ("confidence", "vacuity", "dissonance")
 def print_table(renderable: Table | Group, stream: IO[str] | None = None) -> None:
     """Print to a stream, or to standard output."""
     stream = stream or sys.stdout
-    Console(file=stream, width=None if stream.isatty() else _PIPE_WIDTH).print(renderable)
+    console = Console(file=stream, width=None if stream.isatty() else _PIPE_WIDTH)
+    with console.capture() as printed:
+        console.print(renderable)
+    stream.write(printed.get())  # not by rich, which ends the process with status 1 where the reader has gone
 
 
 def score_table(rows: Iterable[Row], top: int) -> Table:

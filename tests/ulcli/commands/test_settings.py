@@ -12,6 +12,7 @@ from ulcli.app import app
 from ulcli.cli.options import settings_from
 from ulcli.commands import settings
 from ulcli.commands.settings import EvaluateSettings, Limit, ScoreSettings, TrainSettings
+from ulcli.data.catalog import Places
 from ulcli.errors import UserError
 from ulcli.model.choices import EvidenceFrom, SetMethod
 
@@ -92,6 +93,26 @@ def score(**changes):
         (score, {"set_method": "best"}, "unknown value of --set-method 'best'; known: aps, lac"),
         (score, {"inputs": "a.png"}, "INPUT is the text 'a.png'"),
         (score, {"workers": -2}, "--workers is -2"),
+        (score, {"sets": 1e-300}, "--sets is 1e-300, expected a coverage"),
+        (score, {"inputs": None}, "INPUT is None, expected a list of texts"),
+        (score, {"inputs": [1]}, "INPUT is [1], expected a list of texts"),
+        (score, {"flag_on": 1}, "--flag-on is 1, expected a text"),
+        (score, {"probs": "yes"}, "--probs is the text 'yes', expected True or False"),
+        (score, {"device": None}, "--device is None, expected a text"),
+        (score, {"max_flagged": 10}, "--max-flagged is 10, expected a text"),
+        (evaluate, {"bootstrap": 10**30}, "expected a whole number of 0 to 100000"),
+        (evaluate, {"model": None}, "MODEL is None, expected a path"),
+        (evaluate, {"require": [1]}, "--require is [1], expected a list of texts"),
+        (evaluate, {"shift": None}, "--shift is None, expected a list of texts"),
+        (evaluate, {"ood": ["a\0b"]}, "--ood holds a null character"),
+        (train, {"output": Path("a\0b")}, "--output holds a null character"),
+        (train, {"data": 5}, "--data is 5, expected a text"),
+        (train, {"loss": None}, "--loss is None, expected a text"),
+        (train, {"mean": 0.5}, "--mean is 0.5, expected a text"),
+        (train, {"grayscale": "no"}, "--grayscale is the text 'no', expected True or False"),
+        (train, {"checkpoint": 3}, "CHECKPOINT is 3, expected a path"),
+        (train, {"reg_factor": 1e308}, "--reg-factor is 1e+308, expected a weight of 0 to 1e+06"),
+        (train, {"reg_factor": 10**400}, "expected a weight of 0 to 1e+06"),
     ],
 )
 def test_what_makes_no_sense_is_refused(build, changes, message):
@@ -133,6 +154,10 @@ def test_the_name_of_a_normalization_is_both_its_halves(name):
     assert train(mean="0.5").channel_stds is None
 
 
+def test_texts_stand_for_paths():
+    assert train(output="x.pt", checkpoint="c.pt") == train(output=Path("x.pt"), checkpoint=Path("c.pt"))
+
+
 def test_places():
     assert train().places.root == Path("data")
     assert not train().places.download
@@ -140,8 +165,8 @@ def test_places():
         Path("x"),
         True,
     )
-    assert evaluate(download=True).places is None
-    assert evaluate(data_root=Path("x"), download=True).places.download
+    assert evaluate(download=True).places(Path("y")) == Places(Path("y"), download=True)
+    assert evaluate(data_root=Path("x")).places(Path("y")) == Places(Path("x"), download=False)
     assert score(data_root=Path("x")).places.root == Path("x")
 
 

@@ -76,5 +76,5 @@ def _labelled_files(path: Path, name: str, rows: list[_Row]) -> LabelledFiles:
 
 
 def _paths(path: Path, rows: list[_Row]) -> list[str]:
-    """Of the images of a list; relative ones start at its own folder."""
+    """Give the paths of the images of a list; relative ones start at its own folder."""
     return [str(path.parent / row["path"]) for row in rows]

@@ -24,7 +24,7 @@ class Source(ABC):
     `name` is always what the user wrote, without `:SPLIT`.
     """
 
-    spellings: tuple[str, ...]  # in help and documentation: names, or a placeholder such as FOLDER
+    spellings: tuple[str, ...]  # in the documentation: names, or a placeholder such as FOLDER
     meaning: str  # one line of Markdown
     noun = ""  # what an error calls a path of this kind; empty where names are meant
     has_labels = True  # where not, only `open_unlabelled` is called

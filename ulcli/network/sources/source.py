@@ -29,8 +29,8 @@ class NetworkSource(ABC):
     needs no further arguments.
     """
 
-    example: str  # an ARCH as help and docs show it
-    description: str  # what such an ARCH names, for help and docs
+    example: str  # an ARCH as the documentation shows it
+    description: str  # what such an ARCH names, for the documentation
 
     is_library = True  # whether its networks keep every tensor that matters as a parameter or a buffer
 

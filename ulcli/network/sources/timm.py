@@ -98,7 +98,7 @@ def _check_options(timm: Any, options: Mapping[str, Any], arch: str) -> None:
 
 
 def _config(timm: Any, name: str) -> Any:
-    """What timm knows of a network's published weights."""
+    """Give what timm knows of a network's published weights."""
     bare, _, tag = name.partition(".")
     known = [each.partition(".")[2] for each in timm.list_pretrained(f"{bare}.*")]
     if tag and tag not in known:
