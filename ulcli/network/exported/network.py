@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ulcli.errors import UserError
-from ulcli.network.exported.program import DEVICE, Node, Program, Ref
+from ulcli.network.exported.program import DEVICE, Module, Node, Program, Ref
 
 
 class ExportedNetwork(nn.Module):
@@ -130,6 +130,7 @@ class _Inside:
 class _Scope(nn.Module):
     """What runs the operators of one module; takes and gives what that one does."""
 
+    original_type: str
     _steps: Sequence[_Step | _Inside]
     _results: tuple[str, ...]
 
@@ -211,10 +212,11 @@ class _Builder:
                 steps += [_Step(node, tuple(self._done[place])) for place, node in inside]
         return steps
 
-    def _inside(self, name: str, first: str, nodes: list[tuple[int, Node]], depth: int) -> _Inside:
+    def _inside(self, module: Module, first: str, nodes: list[tuple[int, Node]], depth: int) -> _Inside:
         end = nodes[-1][0]
         written = [written for _, node in nodes for written in node.writes]
-        scope = self._scope(name, [node for _, node in nodes])
+        scope = self._scope(module.name, [node for _, node in nodes])
+        scope.original_type = module.kind
         scope._steps = self._sorted(nodes, depth + 1)
         # The last comes first: beside it, a module may give what only some look at.
         scope._results = tuple(each for each in reversed(written) if self._last[each] > end)

@@ -47,6 +47,13 @@ class Ref(NamedTuple):
     name: str
 
 
+class Module(NamedTuple):
+    """A module of the original network."""
+
+    name: str
+    kind: str  # its class
+
+
 class Device:
     """Stands for the device that the program runs on, whichever it was exported for."""
 
@@ -85,7 +92,7 @@ class Node:
     function: Callable[..., Any]
     named: dict[str, Any]  # its arguments by name, with `Ref` for values
     outputs: tuple[str | None, ...] | str  # a name, or one for each entry of what it gives
-    modules: tuple[str, ...]  # the modules of the original that it is part of, the outermost first
+    modules: tuple[Module, ...]  # the modules of the original that it is part of, the outermost first
 
     @cached_property
     def arguments(self) -> tuple[list[Any], dict[str, Any]]:
@@ -295,18 +302,18 @@ _ARGUMENTS: dict[str, Callable[[Any], Any]] = {
 }
 
 
-def _modules(stack: str) -> tuple[str, ...]:
+def _modules(stack: str) -> tuple[Module, ...]:
     """The modules in a stack, as the format writes it: `key,path,type` each, where the key of a second call ends in @1.
 
     The network itself, whose path is empty, is left out.
     """
-    names = []
+    found = []
     for entry in stack.split(";"):
-        matched = re.fullmatch(r"([^,]*),([\w.]+),[^,]*", entry)
+        matched = re.fullmatch(r"([^,]*),([^,]+),([^,]*)", entry)
         if matched is not None and not matched[1].startswith("_empty"):
             again = re.search(r"@\d+$", matched[1])
-            names.append(matched[2] + (again[0] if again else ""))
-    return tuple(names)
+            found.append(Module(matched[2] + (again[0] if again else ""), matched[3]))
+    return tuple(found)
 
 
 def _refs(value: Any) -> Iterator[str]:
