@@ -23,6 +23,7 @@ from ulcli.network.kinds import is_exported_program
 from ulcli.network.linear import Linear
 from ulcli.network.preprocessing import Origin, Preprocessing, assumption
 from ulcli.network.sources.exported import read_exported
+from ulcli.network.sources.factory import Factory
 from ulcli.network.sources.registry import source_of
 from ulcli.network.sources.source import Built, Bundle
 from ulcli.network.sources.transformers import is_folder, read_folder
@@ -108,7 +109,7 @@ class StartingPoint:
             return Origin.SAID
         if self.bundle is not None:
             return Origin.ASSUMED if self.bundle.transform is None else Origin.PUBLISHED
-        if self.state is None:
+        if self.state is None and not isinstance(source_of(self.arch), Factory):
             return Origin.PUBLISHED
         return Origin.ASSUMED if self.weights is None else Origin.SAID
 
@@ -138,7 +139,7 @@ class StartingPoint:
             return self.bundle.built, self.bundle.transform
         source = source_of(self.arch, trusted=self.trusted)
         if self.state is None:
-            built = source.published_network(self.arch, self.weights)
+            built = source.published_network(self.arch, self.weights, self.options)
         else:
             built = network_for(self.arch, self.state, self.options, trusted=self.trusted)
         return built, source.published_transform(self.arch, self.weights, built.options)

@@ -96,8 +96,8 @@ class Preprocessing:
     def _check_fits(self, images: Images, gray: bool) -> None:
         """Raise `UserError` where the network takes no images of the size or the channels that were said."""
         if gray != (images.channels == 1):
-            option, only = ("--grayscale", "color") if gray else ("--no-grayscale", "grayscale")
-            raise UserError(f"{option}: the exported program takes {only} images alone; leave it out")
+            only = "color" if gray else "grayscale"
+            raise UserError(f"the exported program takes {only} images alone; leave out --grayscale")
         option, size = ("--image-size", self.image_size) if self.crop is None else ("--crop", self.crop)
         if images.is_fixed and size not in (None, images.size):
             raise UserError(

@@ -28,7 +28,7 @@ _DTYPE_NUMBERS = {dtype: number for number, dtype in DTYPES.items()}
 
 
 class Archive(NamedTuple):
-    """What a file holds: the description of its program, which `Program.parse` checks, and the tensors that it reads."""
+    """What a file holds: a description of the program, which `Program.parse` checks, and the tensors that it takes."""
 
     description: dict[str, Any]
     state: dict[str, Tensor]
@@ -192,7 +192,7 @@ def _size(size: Mapping[str, Any], ranges: Mapping[str, Any]) -> list[int | None
         return [size["as_int"]] * 3
     text, hint = size["as_expr"]["expr_str"], (size["as_expr"].get("hint") or {}).get("as_int")
     symbol = re.fullmatch(r"(\w+)|Symbol\('(\w+)'.*\)", text)
-    name = symbol and (symbol[1] or symbol[2])
+    name = (symbol[1] or symbol[2]) if symbol else ""
     if not isinstance(hint, int):
         raise UserError("does not tell the size of the images that it was exported with")
     if name not in ranges:
@@ -226,4 +226,3 @@ def _keys(calls: list[dict[str, Any]], outputs: int) -> list[str] | None:
     if not isinstance(names, list) or len(names) != outputs or not all(isinstance(name, str) for name in names):
         return None
     return names if all(each["type"] is None for each in spec["children_spec"]) else None
-

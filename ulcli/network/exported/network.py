@@ -6,6 +6,7 @@ same name, so that hooks find what they would find in the original: layers, thei
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import Any
@@ -102,7 +103,7 @@ def _batches(program: Program, images: Tensor) -> Iterator[Tensor]:
         shape = " x ".join(str(size.example) if size.is_fixed else "any" for size in expected)
         raise UserError(f"the exported program takes images of {shape}, not {tuple(images.shape[1:])}")
     images = images.to(program.input.dtype)
-    for part in images.split(batch.most or len(images)):
+    for part in torch.split(images, batch.most or len(images)):  # type: ignore[no-untyped-call]
         lacking = batch.least - len(part)
         yield torch.cat([part, part[-1:].expand(lacking, -1, -1, -1)]) if lacking > 0 else part
 
@@ -143,14 +144,14 @@ class _Scope(nn.Module):
         return tensors[0] if len(tensors) == 1 else tensors
 
 
-class _Linear(_Scope, nn.Linear):
+class _Linear(_Scope, nn.Linear):  # type: ignore[misc]
     """A linear layer."""
 
     def __init__(self, weight: torch.Size | tuple[int, ...], node: Node) -> None:
         nn.Linear.__init__(self, weight[1], weight[0], bias=node.named.get("bias") is not None, device="meta")
 
 
-class _Conv2d(_Scope, nn.Conv2d):
+class _Conv2d(_Scope, nn.Conv2d):  # type: ignore[misc]
     """A convolution."""
 
     def __init__(self, weight: torch.Size | tuple[int, ...], node: Node) -> None:
@@ -168,7 +169,7 @@ class _Conv2d(_Scope, nn.Conv2d):
         )
 
 
-class _LayerNorm(_Scope, nn.LayerNorm):
+class _LayerNorm(_Scope, nn.LayerNorm):  # type: ignore[misc]
     """A layer norm."""
 
     def __init__(self, weight: torch.Size | tuple[int, ...], node: Node) -> None:
@@ -185,12 +186,15 @@ _LAYERS: dict[str, type[_Linear | _Conv2d | _LayerNorm]] = {
 
 
 class _Builder:
-    """Sort the operators of a program into modules below a root."""
+    """Sort the operators of a program into modules below a root.
+
+    Of a module that works several times, the last time counts, as for whoever looks for layers in the original.
+    """
 
     def __init__(self, root: nn.Module, program: Program) -> None:
         self._root, self._program = root, program
-        self._names: set[str] = set()
         nodes = program.nodes
+        self._times = Counter(_calls(nodes, 0))
         last = {name: place for place, node in enumerate(nodes) for name in (*node.writes, *node.reads)}
         keep = {*program.outputs, *program.weights}
         self._done: list[list[str]] = [[] for _ in nodes]
@@ -205,11 +209,15 @@ class _Builder:
         steps: list[_Step | _Inside] = []
         for module, group in groupby(nodes, lambda each: each[1].modules[depth : depth + 1]):
             inside = list(group)
-            first = self._first(inside)
-            if module and first is not None:
-                steps.append(self._inside(module[0], first, inside, depth))
-            else:
+            if not module:
                 steps += [_Step(node, tuple(self._done[place])) for place, node in inside]
+                continue
+            self._times[module[0].name] -= 1
+            first = self._first(inside)
+            if self._times[module[0].name] or first is None:
+                steps += self._sorted(inside, depth + 1)
+            else:
+                steps.append(self._inside(module[0], first, inside, depth))
         return steps
 
     def _inside(self, module: Module, first: str, nodes: list[tuple[int, Node]], depth: int) -> _Inside:
@@ -229,16 +237,11 @@ class _Builder:
         return next((name for name in taken if name not in own and name not in self._program.weights), None)
 
     def _scope(self, name: str, nodes: list[Node]) -> _Scope:
-        """A module of this name, with a number behind it where it is not the first one."""
-        label, again = name, 0
-        while label in self._names:
-            again += 1
-            label = f"{name.partition('@')[0]}@{again}"
-        self._names.add(label)
-        scope = self._layer(label, nodes[0]) if len(nodes) == 1 else None
+        """Put a module of this name into the root, around what is there below the name."""
+        scope = self._layer(name, nodes[0]) if len(nodes) == 1 else None
         scope = _Scope() if scope is None else scope
-        owner, last = _owner(self._root, label)
-        for child, module in owner._modules.pop(last, nn.Module()).named_children():
+        owner, last = _owner(self._root, name)
+        for child, module in owner._modules.pop(last, nn.Module()).named_children():  # type: ignore[union-attr]
             scope.add_module(child, module)
         owner.add_module(last, scope)
         return scope
@@ -253,6 +256,14 @@ class _Builder:
         if kind is None or node.named.get("weight") is None:
             return None
         return kind(self._program.tensors[f"{name}.weight"][1], node)
+
+
+def _calls(nodes: Sequence[Node], depth: int) -> Iterator[str]:
+    """The names of modules at this depth and below, once for each time that they work."""
+    for module, group in groupby(nodes, lambda node: node.modules[depth : depth + 1]):
+        if module:
+            yield module[0].name
+            yield from _calls(list(group), depth + 1)
 
 
 def _owner(root: nn.Module, name: str) -> tuple[nn.Module, str]:

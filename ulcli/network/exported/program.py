@@ -52,6 +52,7 @@ class Module(NamedTuple):
 
     name: str
     kind: str  # its class
+    call: str  # which of its calls, in the format's own words
 
 
 class Device:
@@ -305,14 +306,13 @@ _ARGUMENTS: dict[str, Callable[[Any], Any]] = {
 def _modules(stack: str) -> tuple[Module, ...]:
     """The modules in a stack, as the format writes it: `key,path,type` each, where the key of a second call ends in @1.
 
-    The network itself, whose path is empty, is left out.
+    The network itself, whose path is empty, is left out, and so are slices of a Sequential, whose names hold commas.
     """
     found = []
     for entry in stack.split(";"):
         matched = re.fullmatch(r"([^,]*),([^,]+),([^,]*)", entry)
         if matched is not None and not matched[1].startswith("_empty"):
-            again = re.search(r"@\d+$", matched[1])
-            found.append(Module(matched[2] + (again[0] if again else ""), matched[3]))
+            found.append(Module(matched[2], matched[3], matched[1]))
     return tuple(found)
 
 

@@ -84,7 +84,10 @@ class NetworkSource(ABC):
     def published_network(
         self, arch: str, weights: str | None = None, options: Mapping[str, Any] | None = None
     ) -> Built:
-        """Build the network with published weights, the default ones or those named; downloaded on first use."""
+        """Build the network with the weights that come with it: as a rule published ones, downloaded on first use.
+
+        Those that `weights` names, else the default ones.
+        """
         raise UserError(f"'{arch}' has no published weights; give a checkpoint")
 
     def published_transform(
