@@ -103,7 +103,7 @@ def _batches(program: Program, images: Tensor) -> Iterator[Tensor]:
         shape = " x ".join(str(size.example) if size.is_fixed else "any" for size in expected)
         raise UserError(f"the exported program takes images of {shape}, not {tuple(images.shape[1:])}")
     images = images.to(program.input.dtype)
-    for part in torch.split(images, batch.most or len(images)):  # type: ignore[no-untyped-call]
+    for part in torch.split(images, batch.most or len(images)):
         lacking = batch.least - len(part)
         yield torch.cat([part, part[-1:].expand(lacking, -1, -1, -1)]) if lacking > 0 else part
 
