@@ -88,9 +88,12 @@ class _Members:
             self.graph, self._root, self._model = _LEGACY, "", ""
             return
         found = [match for name in self._names if (match := re.fullmatch(r"([^/]+/)models/([^/]+)\.json", name))]
-        if len(found) != 1:
-            what = f"holds {len(found)} exported programs" if found else "holds compiled code, not an exported program"
-            raise UserError(f"{what}; save a single one: torch.export.save(program, ...)")
+        if not found and any("/aotinductor/" in name for name in self._names):
+            raise UserError("holds compiled code (AOTInductor), which is not run; save the exported program itself")
+        if not found:
+            raise UserError("holds no exported program; if it is truncated, copy or download it again")
+        if len(found) > 1:
+            raise UserError(f"holds {len(found)} exported programs; save a single one: torch.export.save(program, ...)")
         self.graph, self._root, self._model = found[0][0], found[0][1], found[0][2]
         order = self._root + "byteorder"
         if order in self._names and archive.read(order).decode().strip() != sys.byteorder:
