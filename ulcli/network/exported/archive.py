@@ -27,11 +27,16 @@ _LEGACY = "serialized_exported_program.json"  # up to PyTorch 2.7
 _DTYPE_NUMBERS = {dtype: number for number, dtype in DTYPES.items()}
 
 
+# Types of half the precision, which the CPU is slow with and features lose digits in, and float32.
+_HALVES, _SINGLE = (6, 13), 7
+
+
 class Archive(NamedTuple):
     """What a file holds: a description of the program, which `Program.parse` checks, and the tensors that it takes."""
 
     description: dict[str, Any]
     state: dict[str, Tensor]
+    notes: tuple[str, ...] = ()  # what the user is to be told
 
 
 def read_program(path: Path) -> Archive:
@@ -62,7 +67,14 @@ def _read(archive: zipfile.ZipFile) -> Archive:
     images, weights = _inputs(signature["input_specs"], _names_taken(graph["nodes"]))
     tensors = {**members.constants(), **members.weights()}
     state = {key: _checked(tensors.get(key), key) for key in weights.values()}
-    meta = graph["tensor_values"][images]
+    meta, nodes = graph["tensor_values"][images], list(map(_node, graph["nodes"]))
+    notes: tuple[str, ...] = ()
+    if meta["dtype"] in _HALVES:
+        notes = (f"the program is of {_name(DTYPES[meta['dtype']])}; the network computes in float32",)
+        meta, nodes = {**meta, "dtype": _SINGLE}, [_in_single(node) for node in nodes]
+        state = {
+            key: value.float() if value.dtype in map(DTYPES.get, _HALVES) else value for key, value in state.items()
+        }
     description = {
         "input": {
             "name": images,
@@ -71,11 +83,11 @@ def _read(archive: zipfile.ZipFile) -> Archive:
         },
         "weights": weights,
         "tensors": {key: [_DTYPE_NUMBERS[value.dtype], list(value.shape)] for key, value in state.items()},
-        "nodes": list(map(_node, graph["nodes"])),
+        "nodes": nodes,
         "outputs": outputs,
         "keys": _keys(content["graph_module"]["module_call_graph"], len(outputs)),
     }
-    return Archive(description, state)
+    return Archive(description, state, notes)
 
 
 class _Members:
@@ -216,6 +228,20 @@ def _node(node: Mapping[str, Any]) -> dict[str, Any]:
         "outputs": node["outputs"],
         "stack": node["metadata"].get("nn_module_stack", ""),
     }
+
+
+def _in_single(value: Any) -> Any:
+    """Nested lists and dictionaries with float32 in place of half precision."""
+    if isinstance(value, list):
+        return [_in_single(each) for each in value]
+    if isinstance(value, dict):
+        is_half = value.get("as_scalar_type") in _HALVES
+        return {"as_scalar_type": _SINGLE} if is_half else {key: _in_single(each) for key, each in value.items()}
+    return value
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def _keys(calls: list[dict[str, Any]], outputs: int) -> list[str] | None:

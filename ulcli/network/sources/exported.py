@@ -40,12 +40,12 @@ class Exported(NetworkSource):
 
 def read_exported(path: Path) -> Bundle:
     """Build the network of a `.pt2` file with its weights; nothing in the file is run but operators on a list."""
-    description, state = read_program(path)
+    description, state, notes = read_program(path)
     network = _network(description, f"'{path}'")
     assign_weights(network, state)
     _, channels, *sides = network.program.input.sizes
     images = Images(channels.example, sides[0].example, all(side.is_fixed for side in sides))
-    return Bundle(_ARCH, Built(network, None, {"program": description}, images=images))
+    return Bundle(_ARCH, Built(network, None, {"program": description}, notes, images=images))
 
 
 def _network(description: Mapping[str, Any], name: str) -> ExportedNetwork:

@@ -260,3 +260,22 @@ def test_compiled_packages_and_several_programs(tmp_path, files):
 
 def test_paths_in_somebodys_code_are_left_out(files):
     assert "programs.py" not in json.dumps(read_program(files["any"]).description)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_computed_in_single(tmp_path, dtype):
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(784, 5)).eval().to(dtype)
+    torch.export.save(torch.export.export(network, (IMAGES.to(dtype),)), tmp_path / "a.pt2")
+    bundle = read_exported(tmp_path / "a.pt2")
+    name = str(dtype).removeprefix("torch.")
+    assert bundle.built.notes == (f"the program is of {name}; the network computes in float32",)
+    with torch.inference_mode():
+        torch.testing.assert_close(bundle.built.network(IMAGES), network.float()(IMAGES))
+
+
+def test_a_program_of_core_operators(tmp_path, network):
+    program = torch.export.export(network, (IMAGES,)).run_decompositions()
+    torch.export.save(program, tmp_path / "a.pt2")
+    with torch.inference_mode():
+        torch.testing.assert_close(read_exported(tmp_path / "a.pt2").built.network(IMAGES), network(IMAGES))

@@ -130,11 +130,23 @@ class Functional(nn.Module):
         return nn.functional.linear(x.mean((2, 3)), self.weight)
 
 
-def test_a_functional_classifier_is_found(tmp_path):
+@pytest.mark.parametrize(("batch", "sizes"), [(1, None), (2, None), (8, None), (2, {0: torch.export.Dim("batch")})])
+def test_a_functional_classifier_is_found(tmp_path, batch, sizes):
     network = Functional().eval()
-    bundle = read_exported(save(network, tmp_path / "a.pt2", sizes={0: torch.export.Dim("batch")}))
+    bundle = read_exported(save(network, tmp_path / "a.pt2", batch=batch, sizes=sizes))
     backbone = Backbone.take_apart("exported", None, bundle.built.network, (3, 16, 16))
     assert backbone.head == "weight"
+    with torch.inference_mode():
+        got = backbone.own_classifier()(backbone(images(5)).features).float()
+        torch.testing.assert_close(got, network(images(5)))
+
+
+@pytest.mark.parametrize("batch", [1, 2, 8])
+def test_the_classifier_of_a_program_of_core_operators(tmp_path, network, batch):
+    program = torch.export.export(network, (images(batch),)).run_decompositions()
+    torch.export.save(program, tmp_path / "a.pt2")
+    backbone = Backbone.take_apart("exported", None, read_exported(tmp_path / "a.pt2").built.network, (3, 16, 16))
+    assert backbone.head == "fc.weight"
     with torch.inference_mode():
         got = backbone.own_classifier()(backbone(images(5)).features).float()
         torch.testing.assert_close(got, network(images(5)))
