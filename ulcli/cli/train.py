@@ -35,8 +35,9 @@ def train(
         Path | None,
         typer.Argument(
             metavar="[CHECKPOINT]",
-            help="State dict (.pt, .pth, .safetensors), or a model.pt to fit again. Default: the published weights "
-            "of --arch, or without it the sample digits classifier.",
+            help="State dict (.pt, .pth, .safetensors), an exported program (.pt2), or a model.pt to fit again. "
+            "Default: the published weights of --arch, or those of your factory; without --arch the sample digits "
+            "classifier.",
         ),
     ] = Default.checkpoint,
     data: Annotated[

@@ -1,4 +1,4 @@
-"""The classifier that a training starts from: a checkpoint, published weights, or a model to fit again."""
+"""The classifier that a training starts from: a checkpoint, a network of its own, or a model to fit again."""
 
 from __future__ import annotations
 
@@ -19,11 +19,14 @@ from ulcli.network.backbone import Backbone
 from ulcli.network.build import network_for
 from ulcli.network.checkpoint import Checkpoint, parse_checkpoint, sample_checkpoint
 from ulcli.network.classes import read_class_names
+from ulcli.network.kinds import is_exported_program
 from ulcli.network.linear import Linear
 from ulcli.network.preprocessing import Origin, Preprocessing, assumption
+from ulcli.network.sources.exported import read_exported
+from ulcli.network.sources.factory import Factory
 from ulcli.network.sources.registry import source_of
-from ulcli.network.sources.source import Built
-from ulcli.network.sources.transformers import Folder, is_folder, read_folder
+from ulcli.network.sources.source import Built, Bundle
+from ulcli.network.sources.transformers import is_folder, read_folder
 from ulcli.reporting import Reporter
 
 
@@ -39,14 +42,14 @@ class Opened:
 
 @dataclass(frozen=True)
 class StartingPoint:
-    """A model file to fit again, a folder of transformers, or an architecture with or without a state dict."""
+    """A model file to fit again, a file or folder with its network, or an architecture with or without a state dict."""
 
     arch: str
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
     trusted: bool = False  # whether code in the working directory may run: named on the command line, or --trust-code
     state: dict[str, Tensor] | None = None
     model: Model | None = None
-    folder: Folder | None = None
+    bundle: Bundle | None = None
     options: dict[str, Any] = field(default_factory=dict)  # arguments that the user gives for building it
     head: str | None = None  # the classifier's layer, where the user names it
     weights: str | None = None  # published ones, by name
@@ -62,9 +65,9 @@ class StartingPoint:
             known = source_of(settings.arch, trusted=True).published_classes(settings.arch, settings.weights)
             return cls(settings.arch, trusted=True, weights=settings.weights, **_with_names(said, known))
         path = settings.checkpoint or sample_checkpoint()
-        if is_folder(path) and settings.arch is None:
-            folder = read_folder(path)
-            return cls(folder.arch, folder=folder, **_with_names(said, folder.classes))
+        bundle = _bundle(settings, path)
+        if bundle is not None:
+            return cls(bundle.arch, bundle=bundle, **_with_names(said, bundle.classes))
         content = read_archive(path)
         if is_model(content):
             _check_nothing_said(settings, path)
@@ -102,11 +105,11 @@ class StartingPoint:
         if self.model is not None:
             remembered = self.model.provenance.get("preprocessing")
             return next((origin for origin in Origin if origin.value == remembered), Origin.ASSUMED)
-        if not self.preprocessing.unsaid() or self.is_sample:
+        if not self._unsaid() or self.is_sample:
             return Origin.SAID
-        if self.folder is not None:
-            return Origin.ASSUMED if self.folder.transform is None else Origin.PUBLISHED
-        if self.state is None:
+        if self.bundle is not None:
+            return Origin.ASSUMED if self.bundle.transform is None else Origin.PUBLISHED
+        if self.state is None and not isinstance(source_of(self.arch), Factory):
             return Origin.PUBLISHED
         return Origin.ASSUMED if self.weights is None else Origin.SAID
 
@@ -118,23 +121,26 @@ class StartingPoint:
         built, published = self._built()
         for note in built.notes:
             reporter.note(note)
-        size = common_size(images) if published is None else None
-        transform = self.preprocessing.transform(built.network, published, size)
+        size = common_size(images) if published is None and built.images is None else None
+        transform = self.preprocessing.transform(built.network, published, size, built.images)
         if self.preprocessing_origin is Origin.ASSUMED:
             published_for = None if published is None else self.arch
-            reporter.note(assumption(transform, self.preprocessing.unsaid(), published_for))
+            reporter.note(assumption(transform, self._unsaid(), published_for))
         backbone = Backbone.take_apart(self.arch, built.num_classes, built.network, transform.shape, self.head)
         for note in backbone.notes:
             reporter.note(note)
         return Opened(backbone, transform, built.options, built.has_classifier)
 
+    def _unsaid(self) -> list[str]:
+        return self.preprocessing.unsaid(self.bundle and self.bundle.built.images)
+
     def _built(self) -> tuple[Built, Transform | None]:
         """Build the network with its weights; also give the preprocessing that was published for it."""
-        if self.folder is not None:
-            return self.folder.built, self.folder.transform
+        if self.bundle is not None:
+            return self.bundle.built, self.bundle.transform
         source = source_of(self.arch, trusted=self.trusted)
         if self.state is None:
-            built = source.published_network(self.arch, self.weights)
+            built = source.published_network(self.arch, self.weights, self.options)
         else:
             built = network_for(self.arch, self.state, self.options, trusted=self.trusted)
         return built, source.published_transform(self.arch, self.weights, built.options)
@@ -143,6 +149,18 @@ class StartingPoint:
         """Give the checkpoint's own classifier; None where it has none that reads the features."""
         linear = opened.backbone.own_classifier() if opened.has_classifier else None
         return None if linear is None else OwnClassifier(linear, self.names, self.names_said, held_out)
+
+
+def _bundle(settings: TrainSettings, path: Path) -> Bundle | None:
+    """Read a file or folder that brings its own network along; None where it is none."""
+    if is_exported_program(path):
+        wrong = [name for name, value in (("--arch", settings.arch), ("--weights", settings.weights)) if value]
+        wrong += ["--arch-arg"] if settings.arch_arg else []
+        wrong += ["--weights-key"] if settings.weights_key else []
+        if wrong:
+            raise UserError(f"'{path}' is an exported program, which holds its network whole; leave out {wrong[0]}")
+        return read_exported(path)
+    return read_folder(path) if is_folder(path) and settings.arch is None else None
 
 
 def _said(settings: TrainSettings) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from ulcli import __version__
 from ulcli.commands.outcome import exit_status
 from ulcli.commands.own_classifier import new_classifier
 from ulcli.commands.passes import extractor
+from ulcli.commands.rebuilt import check_rebuilt
 from ulcli.commands.settings import TrainSettings
 from ulcli.commands.starting_point import Opened, StartingPoint
 from ulcli.commands.training_data import training_data, training_name
@@ -96,7 +97,7 @@ def train(settings: TrainSettings, reporter: Reporter | None = None) -> TrainRes
     predictions = predictor(held_out.values, held_out.embedding)
     flags, sets = _thresholds(predictions, held_out, settings, reporter)
     before, uncalibrated, after = _compare(predictor, predictions, held_out)
-    Model(
+    model = Model(
         backbone=_backbone_record(opened),
         transform=opened.transform,
         classes=images.classes,
@@ -108,7 +109,8 @@ def train(settings: TrainSettings, reporter: Reporter | None = None) -> TrainRes
         data=_data_record(settings, images, features, held_out),
         provenance=_provenance(settings.seed, start.preprocessing_origin.value),
         feature_baselines=_feature_baselines(features, baseline),
-    ).save(settings.output)
+    )
+    _save(model, opened, start, settings)
     return TrainResult(
         path=settings.output,
         before=before,
@@ -253,6 +255,16 @@ def _backbone_record(opened: Opened) -> BackboneRecord:
     return BackboneRecord(
         backbone.arch, backbone.num_classes, backbone.head, backbone.taps, weights, options=opened.options
     )
+
+
+def _save(model: Model, opened: Opened, start: StartingPoint, settings: TrainSettings) -> None:
+    """Write the model, once the network that it rebuilds has proved to be the one that was fitted."""
+
+    def check(written: Model) -> None:
+        rebuilt = written.backbone.build(trusted=start.trusted)
+        check_rebuilt(opened.backbone, rebuilt, written.transform.shape)
+
+    model.save(settings.output, check)
 
 
 def _provenance(seed: int, preprocessing: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,7 +13,7 @@ from torch import Tensor
 import uncertainty_loss as ul
 from ulcli.data.transform import Transform
 from ulcli.errors import UserError
-from ulcli.files import atomic_write
+from ulcli.files import atomic_write, is_special
 from ulcli.model import schema
 from ulcli.model.baselines import FeatureBaselines
 from ulcli.model.choices import EvidenceFrom
@@ -76,8 +77,13 @@ class Model:
     provenance: dict[str, Any]  # tool and library versions, seed
     feature_baselines: FeatureBaselines | None = None  # what the model is compared with, where it is small
 
-    def save(self, path: Path) -> None:
-        """Write the file; a reader sees the old one or the new one, never a part."""
+    def save(self, path: Path, check: Callable[[Model], None] | None = None) -> None:
+        """Write the file; a reader sees the old one or the new one, never a part.
+
+        Args:
+            path: Where to; what `check` cannot read again (a pipe, a device) is not checked.
+            check: Takes the model as it reads from the new file. What it raises leaves the old one in place.
+        """
         content = {
             "format": FORMAT,
             "version": VERSION,
@@ -103,6 +109,9 @@ class Model:
         try:
             with atomic_write(path, "wb") as stream:
                 torch.save(content, stream)
+                if check is not None and not is_special(path):
+                    stream.flush()
+                    check(Model.load(Path(stream.name)))
         except OSError as error:
             raise UserError(f"cannot write '{path}': {error.strerror or error}") from None
 

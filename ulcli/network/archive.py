@@ -7,6 +7,7 @@ import re
 import stat
 import warnings
 import zipfile
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,7 @@ def _read_file(path: Path) -> Any:
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
     if start.startswith(b"PK\x03\x04"):
-        _check_zip(path)
+        check_zip(path, refusal_of_zip)
     return _read_torch(path)
 
 
@@ -67,8 +68,12 @@ def _first_bytes(path: Path) -> bytes:
         raise UserError(f"cannot read '{path}': {getattr(error, 'strerror', None) or error}") from None
 
 
-def _check_zip(path: Path) -> None:
-    """Raise `UserError` for a damaged archive, or one of something else; torch checks no checksums."""
+def check_zip(path: Path, refuses: Callable[[list[str]], str | None] = lambda names: None) -> None:
+    """Raise `UserError` for a damaged archive, or one of something else; torch checks no checksums.
+
+    Args:
+        refuses: Says of the names in an archive what it is, where that is not to be read.
+    """
     truncated = f"'{path}' is truncated: the end of the archive is missing; copy or download it again"
     damaged = f"'{path}' is damaged; copy or download it again"
     try:
@@ -76,7 +81,7 @@ def _check_zip(path: Path) -> None:
             raise UserError(truncated)
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
-            if said := refusal_of_zip([member.filename for member in members]):
+            if said := refuses([member.filename for member in members]):
                 raise UserError(f"'{path}' {said}")
             if any(member.flag_bits & 1 for member in members):
                 raise UserError(f"'{path}' is an encrypted zip archive; unpack it and give the checkpoint in it")

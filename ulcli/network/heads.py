@@ -109,7 +109,7 @@ def _candidates(calls: list[Call], outputs: list[Tensor]) -> Iterator[Candidate]
         for token in (None,) if flat else (0, -1, None):
             place = Place(call.name, token)
             features = place.vectors(call.input, call.module)
-            if features.shape[1] == linear.weight.shape[1]:
+            if features.shape == (len(outputs[0]), linear.weight.shape[1]):
                 yield Candidate(str(place), features, linear)
 
 

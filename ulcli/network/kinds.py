@@ -45,8 +45,8 @@ _MEMBERS: tuple[tuple[tuple[str, ...], str, str], ...] = (
     (("constants.pkl", "code/"), "is a TorchScript archive, which holds code", f"save the weights: {_SAVE}"),
     (
         ("archive_format", "serialized_exported_program.json"),
-        "is an exported program (torch.export), not a state dict",
-        f"save the weights: {_SAVE}",
+        "is an exported program (torch.export)",
+        "fit a model on it: ul train PROGRAM --data DATA",
     ),
     (("model.weights.h5",), "is a Keras model", _OTHER_LIBRARY),
     (("MAR-INF/",), "is a TorchServe archive", "unpack it and give the checkpoint in it"),
@@ -118,6 +118,8 @@ def refusal_of_zip(names: list[str]) -> str | None:
 def is_exported_program(path: Path) -> bool:
     """Tell whether a file is what `torch.export.save` writes."""
     try:
+        if not path.is_file():  # a pipe would wait for a writer
+            return False
         with zipfile.ZipFile(path) as archive:
             said = refusal_of_zip(archive.namelist())
     except Exception:  # zipfile raises BadZipFile, NotImplementedError, struct.error ... on what is none

@@ -9,6 +9,7 @@ from torch import nn
 
 from ulcli.data.transform import Transform
 from ulcli.errors import UserError
+from ulcli.network.sources.source import Images
 
 _USUAL_SIZE = 224  # of images of any size, where nothing says what the network takes
 
@@ -35,17 +36,36 @@ class Preprocessing:
     std: tuple[float, ...] | None = None
     grayscale: bool | None = None
 
-    def transform(self, network: nn.Module, published: Transform | None, native_size: int | None) -> Transform:
-        """Take what was said; else what the published weights want; else what network and images suggest."""
+    def transform(
+        self,
+        network: nn.Module,
+        published: Transform | None,
+        native_size: int | None,
+        images: Images | None = None,
+    ) -> Transform:
+        """Take what was said; else what the published weights want; else what network and images suggest.
+
+        Args:
+            images: Those that the network was made for, where it says so.
+
+        Raises:
+            UserError: What was said makes no sense, or is not what the network takes.
+        """
         gray = self.grayscale
         if gray is None:
-            gray = published is None and _input_channels(network) == 1
+            channels = _input_channels(network) if images is None else images.channels
+            gray = published is None and channels == 1
+        if images is not None:
+            self._check_fits(images, gray)
+            native_size = images.size
         channels = 1 if gray else 3
         if published is not None and not gray:
             mean, std = published.mean, published.std
         else:
             mean, std = (0.0,), (1.0,)
         resize, crop = self._sizes(published, native_size)
+        if images is not None and images.is_fixed:
+            crop = images.size
         try:
             return Transform(
                 resize=resize,
@@ -73,13 +93,25 @@ class Preprocessing:
         size = native_size or _USUAL_SIZE
         return size, size
 
-    def unsaid(self) -> list[str]:
-        """List the options that would say what decides most and is left to be assumed."""
-        said = {
-            "--image-size": self.image_size or self.resize or self.crop,
-            "--mean": self.mean,
-            "--std": self.std,
-        }
+    def _check_fits(self, images: Images, gray: bool) -> None:
+        """Raise `UserError` where the network takes no images of the size or the channels that were said."""
+        if gray != (images.channels == 1):
+            only = "color" if gray else "grayscale"
+            raise UserError(f"the exported program takes {only} images alone; leave out --grayscale")
+        option, size = ("--image-size", self.image_size) if self.crop is None else ("--crop", self.crop)
+        if images.is_fixed and size not in (None, images.size):
+            raise UserError(
+                f"{option} {size}: the exported program takes images of {images.size} pixels alone; leave it out, "
+                "or export the network for that size"
+            )
+
+    def unsaid(self, images: Images | None = None) -> list[str]:
+        """List the options that would say what decides most and is left to be assumed.
+
+        A network that takes one size alone leaves the margin open, which `--resize` says.
+        """
+        size = "--resize" if images is not None and images.is_fixed else "--image-size"
+        said = {size: self.image_size or self.resize or self.crop, "--mean": self.mean, "--std": self.std}
         return [option for option, value in said.items() if value is None]
 
 

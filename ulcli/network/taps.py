@@ -115,10 +115,11 @@ def _sites(images: Tensor, calls: list[Call]) -> Iterator[_Site]:
 
 def _blocks(sites: list[_Site]) -> list[str]:
     """The outermost layers of which there are several alike, that take and give tokens."""
-    alike: dict[tuple[str, type], list[str]] = {}
+    alike: dict[tuple[str, Any], list[str]] = {}
     for call, _, tokens in sites:
         if tokens and _length(call.input, None) == _length(call.output, None):
-            alike.setdefault((call.name.rpartition(".")[0], type(call.module)), []).append(call.name)
+            kind = getattr(call.module, "original_type", type(call.module))  # of an exported program, as it was
+            alike.setdefault((call.name.rpartition(".")[0], kind), []).append(call.name)
     several = {name for names in alike.values() if len(names) > 1 for name in names}
     return [site.call.name for site in sites if site.call.name in several and not several & _ancestors(site.call.name)]
 

@@ -2,18 +2,21 @@
 
 from dataclasses import replace
 
+import programs
 import pytest
 import torch
 from torch import nn
 
 from ulcli.commands.settings import TrainSettings
 from ulcli.commands.starting_point import StartingPoint
+from ulcli.commands.train import train
 from ulcli.data.catalog import DataName, Places, labelled_set
 from ulcli.data.transform import Transform
 from ulcli.errors import UserError
 from ulcli.model.file import Model
 from ulcli.model.sample import digits_cnn
 from ulcli.network.checkpoint import sample_checkpoint
+from ulcli.network.preprocessing import Origin
 from ulcli.reporting import Silent
 
 DIGITS_CNN = "ulcli.model.sample:digits_cnn"
@@ -145,3 +148,76 @@ class TestModel:
             "--arch, --arch-arg, --weights, --weights-key, --head, --classes and what tells the preprocessing "
             "(--image-size, --mean, --grayscale ...), or give the checkpoint that it was made of"
         )
+
+
+@pytest.fixture(scope="module")
+def digits_network():
+    network = digits_cnn().eval()
+    network.load_state_dict(torch.load(sample_checkpoint(), weights_only=True)["state_dict"])
+    return network
+
+
+@pytest.fixture(scope="module")
+def path(digits_network, tmp_path_factory):
+    return programs.save(digits_network, tmp_path_factory.mktemp("exported") / "a.pt2", (1, 8, 8), 4)
+
+
+class TestExportedProgram:
+    """A file that brings its network along."""
+
+    def test_it_is_opened_without_an_architecture(self, path, digits_network, images):
+        told = Told()
+        start = StartingPoint.read(TrainSettings(checkpoint=path), told)
+        opened = start.open(images, told)
+        assert start.arch == "exported"
+        assert start.preprocessing_origin is Origin.ASSUMED
+        assert opened.transform == Transform(8, 8, (0.0,), (1.0,), grayscale=True)
+        assert any("say --resize, --mean, --std" in note for note in told.notes)
+        pixels = torch.rand(7, 1, 8, 8)
+        logits = opened.backbone.own_classifier()(opened.backbone(pixels).features).float()
+        with torch.inference_mode():
+            torch.testing.assert_close(logits, digits_network(pixels))
+
+    @pytest.mark.parametrize(
+        ("said", "option"),
+        [
+            ({"arch": "resnet18"}, "--arch"),
+            ({"weights": "DEFAULT"}, "--weights"),
+            ({"arch_arg": ["a=1"]}, "--arch-arg"),
+            ({"weights_key": "ema"}, "--weights-key"),
+        ],
+    )
+    def test_what_it_knows_itself_cannot_be_said(self, path, said, option):
+        with pytest.raises(UserError, match=f"holds its network whole; leave out {option}$"):
+            StartingPoint.read(TrainSettings(checkpoint=path, **said), Told())
+
+    def test_a_size_that_contradicts_it(self, path, images):
+        start = StartingPoint.read(TrainSettings(checkpoint=path, image_size=16), Told())
+        with pytest.raises(UserError, match="--image-size 16: the exported program takes images of 8 pixels alone"):
+            start.open(images, Told())
+
+    def test_from_training_to_the_file(self, path, tmp_path):
+        train(TrainSettings(checkpoint=path, data="digits", output=tmp_path / "m.pt", workers=1))
+        model = Model.load(tmp_path / "m.pt")
+        assert model.backbone.arch == "exported"
+        rebuilt, program = model.backbone.build(), torch.export.load(path).module()
+        pixels = torch.rand(4, 1, 8, 8)
+        with torch.inference_mode():
+            torch.testing.assert_close(rebuilt.network(pixels), program(pixels))
+
+
+def test_a_factorys_own_weights_have_no_published_preprocessing(images):
+    start = StartingPoint.read(TrainSettings(arch=DIGITS_CNN), Told())
+    assert start.preprocessing_origin is Origin.ASSUMED
+    with pytest.raises(UserError, match="gives random weights"):
+        start.open(images, Told())
+
+
+class Told(Silent):
+    """Keeps the notes."""
+
+    def __init__(self):
+        self.notes = []
+
+    def note(self, message):
+        self.notes.append(message)

@@ -26,6 +26,7 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
+import programs
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -34,7 +35,9 @@ from torchvision import models
 
 from ulcli.errors import UserError
 from ulcli.network.checkpoint import read_checkpoint
+from ulcli.network.kinds import is_exported_program
 from ulcli.network.loading import load_network
+from ulcli.network.sources.exported import read_exported
 
 SAVE = "torch.save(model.state_dict(), ...)"
 Maker = Callable[[Path], Path]
@@ -85,6 +88,8 @@ def outcome(form: Form, folder: Path) -> tuple[str, nn.Module | None]:
     """What comes of reading a form: the line of its row, and the network with the weights."""
     path = form.make(folder)
     try:
+        if is_exported_program(path):
+            return "read", read_exported(path).built.network
         checkpoint = read_checkpoint(path, weights_key=form.weights_key)
         loaded = load_network(lambda _: form.build(), checkpoint.state, "net", accepts_class_count=False)
     except UserError as error:
@@ -296,12 +301,29 @@ def torchscript(folder: Path) -> Path:
     return folder / "a.pt"
 
 
-def exported(folder: Path) -> Path:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        program = torch.export.export(net().eval(), (torch.zeros(1, 3, 8, 8),))
-        torch.export.save(program, folder / "a.pt2")
-    return folder / "a.pt2"
+def exported(batch: int = 4, *, sizes: Any = None, train: bool = False) -> Maker:
+    def make(folder: Path) -> Path:
+        return programs.save(net().train(train), folder / "a.pt2", (3, 8, 8), batch, sizes)
+
+    return make
+
+
+def exported_with(target: str) -> Maker:
+    """An exported program that calls something else than its first operator."""
+
+    def change(graph: Any) -> None:
+        graph["graph_module"]["graph"]["nodes"][0]["target"] = target
+
+    return lambda folder: programs.edited(exported()(folder), folder / "b.pt2", change)
+
+
+def exported_by(version: str) -> Maker:
+    """An exported program of a version of PyTorch with another format."""
+
+    def change(graph: Any) -> None:
+        graph["torch_version"], graph["schema_version"]["major"] = version, 7
+
+    return lambda folder: programs.edited(exported()(folder), folder / "b.pt2", change)
 
 
 def quantized(folder: Path) -> Path:
@@ -384,6 +406,9 @@ _LEGACY: dict[str, Any] = {"_use_new_zipfile_serialization": False}
 ONNX = b"\x08\x08\x12\x07pytorch\x1a\x05" + b"2.6.0" + b"\x3a\x10" + bytes(200)
 NPY = b"\x93NUMPY\x01\x00v\x00{'descr': '<f8', 'fortran_order': False, 'shape': (1,), }" + bytes(80)
 
+# What the program takes: nothing reads the counter of a batch norm.
+EXPORTED = {key: value for key, value in STATE.items() if not key.endswith("num_batches_tracked")}
+
 ACCEPTED: list[Form] = [
     Form("a state dict", saved(STATE), "read"),
     Form("a state dict of PyTorch before 1.6", saved(STATE, **_LEGACY), "read"),
@@ -394,6 +419,13 @@ ACCEPTED: list[Form] = [
     Form("sharded safetensors, by their folder", shards(""), "read"),
     Form("sharded `pytorch_model.bin`, by their folder", bin_shards, "read"),
     Form("a folder with `model.safetensors`", files({"model.safetensors": safetensors_of(STATE)}), "read"),
+    Form("an exported program (`.pt2`) with a fixed batch", exported(), "read", EXPORTED),
+    Form(
+        "an exported program with a batch of any size",
+        exported(2, sizes={0: torch.export.Dim("batch")}),
+        "read",
+        EXPORTED,
+    ),
     *(
         Form(f"under `{name}`, beside an optimizer", saved({name: STATE, "optimizer": {"state": {}}}), "read")
         for name in ("state_dict", "model", "model_state_dict", "net", "weights", "params", "network", "model_state")
@@ -622,9 +654,26 @@ REFUSED: list[Form] = [
         "'PATH' is a TorchScript archive, which holds code; save the weights: " + SAVE,
     ),
     Form(
-        "an exported program, `.pt2`",
-        exported,
-        "'PATH' is an exported program (torch.export), not a state dict; save the weights: " + SAVE,
+        "an exported program that calls something else",
+        exported_with("torch.os.system"),
+        "'PATH' calls 'torch.os.system', which is none of the operators that classifiers are made of; refused: "
+        "export a network that does without it, or give a checkpoint and --arch",
+    ),
+    Form(
+        "a program exported in training mode",
+        exported(train=True),
+        "'PATH' was exported in training mode; call model.eval() before torch.export.export",
+    ),
+    Form(
+        "a program exported by PyTorch before 2.6",
+        exported_by("2.5.1"),
+        "'PATH' is of PyTorch 2.5.1 in version 7 of its format, of which 8 is read; "
+        "export it again, with PyTorch 2.6 or newer",
+    ),
+    Form(
+        "a package of AOTInductor",
+        zipped({"a/archive_format": b"pt2", "a/data/aotinductor/model/a.so": b"x"}, "a.pt2"),
+        "'PATH' holds compiled code (AOTInductor), which is not run; save the exported program itself",
     ),
     Form("ONNX", written(ONNX, "a.onnx"), f"'PATH' is an ONNX file; {FROM_PYTORCH}"),
     Form("ONNX under another suffix", written(ONNX), f"'PATH' is an ONNX file; {FROM_PYTORCH}"),

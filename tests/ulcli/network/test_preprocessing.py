@@ -6,6 +6,7 @@ from torch import nn
 from ulcli.data.transform import NORMALIZATIONS, Transform
 from ulcli.errors import UserError
 from ulcli.network.preprocessing import Preprocessing, assumption
+from ulcli.network.sources.source import Images
 
 COLOR, GRAY = nn.Conv2d(3, 4, 3), nn.Conv2d(1, 4, 3)
 IMAGENET = NORMALIZATIONS["imagenet"]
@@ -49,6 +50,42 @@ def test_what_the_published_weights_do_stays_unless_the_user_says_otherwise():
 def test_the_first_convolution_tells_the_channels():
     assert Preprocessing().transform(GRAY, None, 8) == Transform(8, 8, (0.0,), (1.0,), grayscale=True)
     assert not Preprocessing(grayscale=False).transform(GRAY, None, 8).grayscale
+
+
+@pytest.mark.parametrize(
+    ("said", "images", "native", "expected"),
+    [
+        ({}, Images(3, 16, True), 8, Transform(16, 16, (0.0,) * 3, (1.0,) * 3)),
+        ({}, Images(1, 16, True), None, Transform(16, 16, (0.0,), (1.0,), grayscale=True)),
+        ({"resize": 20}, Images(3, 16, True), None, Transform(20, 16, (0.0,) * 3, (1.0,) * 3)),
+        ({"resize": 20, "crop": 16}, Images(3, 16, True), None, Transform(20, 16, (0.0,) * 3, (1.0,) * 3)),
+        ({"image_size": 16}, Images(3, 16, True), None, Transform(16, 16, (0.0,) * 3, (1.0,) * 3)),
+        ({"image_size": 24}, Images(3, 16, False), None, Transform(24, 24, (0.0,) * 3, (1.0,) * 3)),
+        ({}, Images(3, 16, False), 8, Transform(16, 16, (0.0,) * 3, (1.0,) * 3)),
+    ],
+)
+def test_a_network_may_say_which_images_it_takes(said, images, native, expected):
+    assert Preprocessing(**said).transform(COLOR, None, native, images) == expected
+
+
+@pytest.mark.parametrize(
+    ("said", "images", "message"),
+    [
+        ({"image_size": 24}, Images(3, 16, True), "--image-size 24: the exported program takes images of 16 pixels"),
+        ({"crop": 24}, Images(3, 16, True), "--crop 24: the exported program takes images of 16 pixels alone"),
+        ({"resize": 8}, Images(3, 16, True), "--resize, --crop, --mean or --std make no sense"),
+        ({"grayscale": True}, Images(3, 16, True), "takes color images alone; leave out --grayscale"),
+        ({"grayscale": False}, Images(1, 16, True), "takes grayscale images alone"),
+    ],
+)
+def test_what_such_a_network_does_not_take(said, images, message):
+    with pytest.raises(UserError, match=message):
+        Preprocessing(**said).transform(COLOR, None, None, images)
+
+
+def test_the_margin_stays_open_where_the_size_is_fixed():
+    assert Preprocessing().unsaid(Images(3, 16, True)) == ["--resize", "--mean", "--std"]
+    assert Preprocessing().unsaid(Images(3, 16, False)) == ["--image-size", "--mean", "--std"]
 
 
 @pytest.mark.parametrize(

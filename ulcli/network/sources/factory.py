@@ -13,10 +13,11 @@ from types import ModuleType
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ulcli.errors import UserError, unknown_name
-from ulcli.network.sources.source import NetworkSource, with_class_count
+from ulcli.network.keys import classifier_name
+from ulcli.network.sources.source import Built, NetworkSource, with_class_count
 from ulcli.network.usercode import told_in_one_line
 
 # Who imports one of these is about to build a network.
@@ -49,6 +50,38 @@ class Factory(NetworkSource):
         if not isinstance(network, nn.Module):
             raise UserError(f"'{arch}' gave a {type(network).__name__}, expected a torch.nn.Module")
         return network
+
+    def published_network(
+        self, arch: str, weights: str | None = None, options: Mapping[str, Any] | None = None
+    ) -> Built:
+        """Build the network with the weights that the factory itself gives it.
+
+        Weights that depend on torch's random state are nobody's. Where those of the classifier alone do, the rest is
+        a backbone, as of a fine-tuning that is yet to begin.
+        """
+        if weights is not None:
+            raise UserError(f"'{arch}' gives its own weights; --weights goes with the name of an architecture")
+        if self.needs_class_count(arch) and "num_classes" not in (options or {}):
+            raise UserError(
+                f"'{arch}' needs num_classes; say --arch-arg num_classes=NUMBER, or give a checkpoint to read it off"
+            )
+        one, other = (self._seeded(arch, options, seed) for seed in (0, 1))
+        drawn = _differing(one, other)
+        name = classifier_name(one)
+        if not drawn:
+            return Built(one, None, dict(options or {}))
+        if name is None or any(key.rpartition(".")[0] != name for key in drawn) or len(drawn) == len(one.state_dict()):
+            raise UserError(
+                f"'{arch}' gives random weights ({len(drawn)} tensors, such as '{drawn[0]}', differ from call to "
+                "call); give a checkpoint, or load the weights in the factory"
+            )
+        note = f"'{arch}' draws the weights of its classifier ('{name}') at random: a new one is fitted"
+        return Built(one, None, dict(options or {}), (note,), has_classifier=False)
+
+    def _seeded(self, arch: str, options: Mapping[str, Any] | None, seed: int) -> nn.Module:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return self.build(arch, None, options)
 
     def accepts_class_count(self, arch: str) -> bool:
         parameters = self._parameters(arch)
@@ -112,6 +145,18 @@ class Factory(NetworkSource):
             raise UserError(
                 f"cannot import '{name}' for --arch {arch}: {error}; run where it lies or set PYTHONPATH"
             ) from None
+
+
+def _differing(one: nn.Module, other: nn.Module) -> list[str]:
+    """The keys whose tensors two networks do not share."""
+    state, others = one.state_dict(), other.state_dict()
+    return [key for key, value in state.items() if key not in others or not _is_equal(value, others[key])]
+
+
+def _is_equal(value: Any, other: Any) -> bool:
+    if isinstance(value, Tensor) and isinstance(other, Tensor):
+        return value.shape == other.shape and torch.equal(value.nan_to_num(), other.nan_to_num())
+    return type(value) is type(other)
 
 
 def _promises_network(factory: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ulcli.network.sources.exported import Exported
 from ulcli.network.sources.factory import Factory
 from ulcli.network.sources.source import NetworkSource
 from ulcli.network.sources.timm import Timm
@@ -9,7 +10,7 @@ from ulcli.network.sources.torchvision import Torchvision
 from ulcli.network.sources.transformers import Transformers
 
 # Asked in this order. The last one takes every name, and raises for those that it does not know.
-SOURCES: tuple[type[NetworkSource], ...] = (Factory, Timm, Transformers, Torchvision)
+SOURCES: tuple[type[NetworkSource], ...] = (Factory, Timm, Transformers, Exported, Torchvision)
 
 
 def source_of(arch: str, *, trusted: bool = False) -> NetworkSource:

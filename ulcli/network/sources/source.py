@@ -12,6 +12,14 @@ from ulcli.data.transform import Transform
 from ulcli.errors import UserError
 
 
+class Images(NamedTuple):
+    """What images a network was made for."""
+
+    channels: int
+    size: int  # of each side
+    is_fixed: bool  # whether it takes no other size
+
+
 class Built(NamedTuple):
     """A network, and what it takes to have its source build the same again."""
 
@@ -20,6 +28,16 @@ class Built(NamedTuple):
     options: dict[str, Any]  # further arguments, as plain values that a model file may hold
     notes: tuple[str, ...] = ()  # what was assumed and is to be told
     has_classifier: bool = True  # False: of a backbone alone, the network's classifier is a random one
+    images: Images | None = None  # those that it takes, where it says so
+
+
+class Bundle(NamedTuple):
+    """What a file or folder holds that brings its own network along."""
+
+    arch: str
+    built: Built  # with its weights
+    classes: tuple[str, ...] | None = None  # None where they are only numbered
+    transform: Transform | None = None
 
 
 class NetworkSource(ABC):
@@ -63,8 +81,13 @@ class NetworkSource(ABC):
         """Add to the given options those that a state dict shows, and say in notes what had to be assumed."""
         return dict(given), ()
 
-    def published_network(self, arch: str, weights: str | None = None) -> Built:
-        """Build the network with published weights, the default ones or those named; downloaded on first use."""
+    def published_network(
+        self, arch: str, weights: str | None = None, options: Mapping[str, Any] | None = None
+    ) -> Built:
+        """Build the network with the weights that come with it: as a rule published ones, downloaded on first use.
+
+        Those that `weights` names, else the default ones.
+        """
         raise UserError(f"'{arch}' has no published weights; give a checkpoint")
 
     def published_transform(

@@ -36,18 +36,21 @@ class Timm(NetworkSource):
             raise UserError(f"timm cannot build '{arch}' with {arguments}: {error}") from error
         return network
 
-    def published_network(self, arch: str, weights: str | None = None) -> Built:
+    def published_network(
+        self, arch: str, weights: str | None = None, options: Mapping[str, Any] | None = None
+    ) -> Built:
         timm, name = _timm_with(arch)
         _refuse(weights, name)
+        _check_options(timm, options or {}, arch)
         if not _config(timm, name).has_weights:
             raise UserError(f"'{arch}' has no published weights; give a checkpoint")
         try:
-            network = timm.create_model(name, pretrained=True)
+            network = timm.create_model(name, **{**(options or {}), "pretrained": True})
         except Exception as error:  # the hub's client raises what its own libraries raise
             raise UserError(
                 f"could not download the published weights of '{arch}': {error}; give a checkpoint"
             ) from None
-        return Built(network, network.num_classes or None, {})
+        return Built(network, network.num_classes or None, dict(options or {}))
 
     def published_transform(
         self, arch: str, weights: str | None = None, options: Mapping[str, Any] | None = None

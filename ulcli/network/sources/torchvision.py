@@ -63,15 +63,22 @@ class Torchvision(NetworkSource):
         note = f"these weights of {arch} are taken to expect the input of torchvision's published ones"
         return options, (f"{note}; --arch-arg transform_input=false where they were trained from scratch",)
 
-    def published_network(self, arch: str, weights: str | None = None) -> Built:
+    def published_network(
+        self, arch: str, weights: str | None = None, options: Mapping[str, Any] | None = None
+    ) -> Built:
         models, entry = _models_with(arch), _entry(arch, weights)
         try:
-            network: nn.Module = models.get_model(arch, weights=entry)
+            network: nn.Module = models.get_model(arch, **{**(options or {}), "weights": entry})
         except OSError as error:
             raise UserError(
                 f"could not download the published weights of '{arch}': {error}; give a checkpoint"
             ) from None
-        return Built(network, None, {name: getattr(network, name) for name in _OPTIONS if hasattr(network, name)})
+        except Exception as error:
+            if not options:
+                raise
+            raise UserError(f"'{arch}' cannot be built with {_listed(options)}: {error}") from error
+        known = {name: getattr(network, name) for name in _OPTIONS if hasattr(network, name)}
+        return Built(network, None, {**(options or {}), **known})
 
     def published_transform(
         self, arch: str, weights: str | None = None, options: Mapping[str, Any] | None = None

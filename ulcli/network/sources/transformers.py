@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from torch import nn
 
 from ulcli.data.transform import RESAMPLING, Transform
 from ulcli.errors import UserError, shorten
-from ulcli.network.sources.source import Built, NetworkSource
+from ulcli.network.sources.source import Built, Bundle, NetworkSource
 
 _PREFIX = "transformers/"
 # What in a configuration would load code or further files, or another library's network with options of its own.
@@ -54,22 +53,12 @@ class Transformers(NetworkSource):
         return False  # the configuration says it
 
 
-@dataclass(frozen=True)
-class Folder:
-    """What a folder in the format of transformers holds."""
-
-    arch: str
-    built: Built  # with its weights
-    classes: tuple[str, ...] | None  # None where they are only numbered
-    transform: Transform | None
-
-
 def is_folder(path: Path) -> bool:
     """Tell whether a path is a folder in the format of transformers."""
     return (path / "config.json").is_file()
 
 
-def read_folder(path: Path) -> Folder:
+def read_folder(path: Path) -> Bundle:
     """Build the network of a folder with its weights; nothing in it can run code, nothing is downloaded."""
     config = _read_json(path / "config.json")
     kind = config.get("model_type")
@@ -94,7 +83,7 @@ def read_folder(path: Path) -> Folder:
     if missing:
         raise UserError(f"'{path}' has no weights for {shorten(missing)}; is it a classifier?")
     stored = json.loads(network.config.to_json_string(use_diff=False))
-    return Folder(arch, Built(network, None, {"config": _plain(stored, str(path))}), _classes(made), _transform(path))
+    return Bundle(arch, Built(network, None, {"config": _plain(stored, str(path))}), _classes(made), _transform(path))
 
 
 def _transformers() -> Any:

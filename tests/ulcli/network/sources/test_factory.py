@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 from torch import nn
 
 from ulcli.errors import UserError
@@ -89,8 +90,7 @@ def test_factories_that_cannot_serve(here, name, message):
 
 def test_own_networks_have_nothing_published():
     assert FACTORY.published_transform("own:net") is None
-    with pytest.raises(UserError, match="'own:net' has no published weights; give a checkpoint"):
-        FACTORY.published_network("own:net")
+    assert FACTORY.published_classes("own:net") is None
 
 
 def test_options_reach_the_factory(here):
@@ -171,3 +171,71 @@ class TestCodeInTheWorkingDirectory:
         Factory(trusted=False).build("own_adding:net")
         sys.modules.pop("own_adding")
         assert sorted(sys.path) == sorted([*before, "/of/its/own"])
+
+
+WEIGHTS = """
+import torch
+from torch import nn
+
+def loaded() -> nn.Module:
+    network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(144, 5))
+    network.load_state_dict({key: torch.full_like(value, 0.5) for key, value in network.state_dict().items()})
+    return network
+
+def with_a_new_head() -> nn.Module:
+    network = loaded()
+    network[2] = nn.Linear(144, 3)
+    return network
+
+def drawn() -> nn.Module:
+    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(144, 5))
+
+def scaled(scale: float = 1.0) -> nn.Module:
+    network = loaded()
+    network.load_state_dict({key: value * scale for key, value in network.state_dict().items()})
+    return network
+
+def sized(num_classes) -> nn.Module:
+    return nn.Linear(3, num_classes)
+"""
+
+
+class TestOwnWeights:
+    """Factories that need no checkpoint."""
+
+    @pytest.fixture(autouse=True)
+    def nets(self, tmp_path, monkeypatch):
+        (tmp_path / "own_weights.py").write_text(WEIGHTS)
+        monkeypatch.syspath_prepend(tmp_path)
+        yield
+        sys.modules.pop("own_weights", None)
+
+    def test_the_weights_are_those_that_the_factory_gives(self):
+        built = FACTORY.published_network("own_weights:loaded")
+        assert built.has_classifier
+        assert built.notes == ()
+        assert all(bool((value == 0.5).all()) for value in built.network.state_dict().values())
+
+    def test_options_reach_the_factory(self):
+        built = FACTORY.published_network("own_weights:scaled", None, {"scale": 2})
+        assert built.options == {"scale": 2}
+        assert bool((built.network[0].weight == 1).all())
+
+    def test_a_random_classifier_is_not_the_networks_own(self):
+        built = FACTORY.published_network("own_weights:with_a_new_head")
+        assert not built.has_classifier
+        assert built.notes == (
+            "'own_weights:with_a_new_head' draws the weights of its classifier ('2') at random: a new one is fitted",
+        )
+
+    def test_random_weights_are_refused_and_nobody_elses_random_numbers_change(self):
+        before = torch.get_rng_state()
+        with pytest.raises(UserError, match=r"^'own_weights:drawn' gives random weights \(4 tensors, .* checkpoint"):
+            FACTORY.published_network("own_weights:drawn")
+        assert torch.equal(before, torch.get_rng_state())
+
+    def test_what_only_a_checkpoint_could_say(self):
+        with pytest.raises(UserError, match="needs num_classes; say --arch-arg num_classes=NUMBER"):
+            FACTORY.published_network("own_weights:sized")
+        with pytest.raises(UserError, match="gives its own weights; --weights goes with"):
+            FACTORY.published_network("own_weights:loaded", "IMAGENET1K_V1")
