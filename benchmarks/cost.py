@@ -31,8 +31,8 @@ from ulcli.model.head import Head
 from ulcli.model.measures import measure_all
 from ulcli.model.predictor import Predictions, Predictor
 from ulcli.model.sets import PredictionSets
-from ulcli.network.backbone import Activations, Backbone
-from ulcli.network.build import build_network
+from ulcli.network.anatomy.backbone import Activations, Backbone
+from ulcli.network.loading.build import build_network
 from ulcli.reporting import Silent
 from uncertainty_loss import Moments, expected_probability
 

@@ -25,7 +25,7 @@ def train_classifier(
     import torch
     from torch.nn import functional as F
 
-    from ulcli.network.build import build_network
+    from ulcli.network.loading.build import build_network
 
     torch.manual_seed(seed)
     x, y = pixels(root, "train", without)

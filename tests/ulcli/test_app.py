@@ -23,7 +23,7 @@ from known_columns import ROW
 from PIL import Image
 
 from ulcli import app
-from ulcli.network.checkpoint import sample_checkpoint, sample_models
+from ulcli.network.files.checkpoint import sample_checkpoint, sample_models
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ulcli.commands.settings import EvaluateSettings, TrainSettings
 from ulcli.data.transform import Transform
-from ulcli.network.backbone import Backbone
+from ulcli.network.anatomy.backbone import Backbone
 from ulcli.network.cache import FeatureCache
 from ulcli.network.device import resolve_device
 from ulcli.network.features import Extractor

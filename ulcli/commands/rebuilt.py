@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from ulcli.errors import UserError
-from ulcli.network.backbone import Backbone
-from ulcli.network.calls import watch
-from ulcli.network.outputs import first_tensor
+from ulcli.network.anatomy.backbone import Backbone
+from ulcli.network.anatomy.calls import watch
+from ulcli.network.anatomy.outputs import first_tensor
 
 _IMAGES = 4
 # The same weights and operations give the same to the last digits; what differs by more is another network.

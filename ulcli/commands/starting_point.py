@@ -14,13 +14,13 @@ from ulcli.data.imageset import ImageSet, common_size
 from ulcli.data.transform import Transform
 from ulcli.errors import UserError
 from ulcli.model.file import Model, is_model
-from ulcli.network.archive import read_archive
-from ulcli.network.backbone import Backbone
-from ulcli.network.build import network_for
-from ulcli.network.checkpoint import Checkpoint, parse_checkpoint, sample_checkpoint
+from ulcli.network.anatomy.backbone import Backbone
 from ulcli.network.classes import read_class_names
-from ulcli.network.kinds import is_exported_program
+from ulcli.network.files.archive import read_archive
+from ulcli.network.files.checkpoint import Checkpoint, parse_checkpoint, sample_checkpoint
+from ulcli.network.files.kinds import is_exported_program
 from ulcli.network.linear import Linear
+from ulcli.network.loading.build import network_for
 from ulcli.network.preprocessing import Origin, Preprocessing, assumption
 from ulcli.network.sources.exported import read_exported
 from ulcli.network.sources.factory import Factory
@@ -204,6 +204,6 @@ def _check_nothing_said(settings: TrainSettings, path: Path) -> None:
 
 
 def _architecture_of(checkpoint: Checkpoint, path: Path) -> tuple[str, tuple[str, ...]]:
-    from ulcli.network.guess import architecture_of  # torchvision takes a second, where --arch spares it
+    from ulcli.network.loading.guess import architecture_of  # torchvision takes a second, where --arch spares it
 
     return architecture_of(checkpoint, path)

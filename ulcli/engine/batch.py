@@ -15,7 +15,7 @@ from ulcli.model.choices import SetMethod
 from ulcli.model.file import Model
 from ulcli.model.measures import measure_all
 from ulcli.model.predictor import Predictions
-from ulcli.network.backbone import NOT_FINITE, Backbone
+from ulcli.network.anatomy.backbone import NOT_FINITE, Backbone
 from ulcli.rows import COLUMNS, MEASURES, Extra, Row, column_names
 
 

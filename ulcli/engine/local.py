@@ -9,7 +9,7 @@ from ulcli.data.imageset import ImageSet
 from ulcli.data.loader import batches
 from ulcli.engine.batch import RowOptions, batch_rows
 from ulcli.model.file import Model
-from ulcli.network.backbone import Backbone
+from ulcli.network.anatomy.backbone import Backbone
 from ulcli.reporting import Reporter
 from ulcli.rows import Row, column_names
 

@@ -21,10 +21,10 @@ from ulcli.model.flags import Flags
 from ulcli.model.head import Head
 from ulcli.model.predictor import Predictor
 from ulcli.model.sets import PredictionSets
-from ulcli.network.archive import read_archive
-from ulcli.network.backbone import Backbone
-from ulcli.network.build import rebuilt_network
+from ulcli.network.anatomy.backbone import Backbone
+from ulcli.network.files.archive import read_archive
 from ulcli.network.linear import Linear
+from ulcli.network.loading.build import rebuilt_network
 from uncertainty_loss import Familiarity, FeatureDensity
 
 FORMAT = "uncertainty-loss model"

@@ -13,7 +13,7 @@ from ulcli.data.imageset import ImageSet, LabelledSet, hash_parts
 from ulcli.data.loader import batches
 from ulcli.data.transform import Transform
 from ulcli.errors import UserError, shorten
-from ulcli.network.backbone import NOT_FINITE, Backbone
+from ulcli.network.anatomy.backbone import NOT_FINITE, Backbone
 from ulcli.network.cache import FeatureCache
 from ulcli.reporting import Reporter
 from uncertainty_loss import Moments

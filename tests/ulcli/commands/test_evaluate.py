@@ -28,7 +28,7 @@ from ulcli.model.baselines import BASELINES, FeatureBaselines
 from ulcli.model.file import Model
 from ulcli.model.predictor import Predictor
 from ulcli.model.sample import digits_cnn
-from ulcli.network.backbone import Backbone
+from ulcli.network.anatomy.backbone import Backbone
 from ulcli.reporting import Silent
 from uncertainty_loss import metrics
 

@@ -13,7 +13,7 @@ from ulcli.model.file import Model
 from ulcli.model.flags import Flags
 from ulcli.model.head import Head
 from ulcli.model.sample import digits_cnn
-from ulcli.network.checkpoint import sample_checkpoint
+from ulcli.network.files.checkpoint import sample_checkpoint
 
 
 @pytest.fixture(scope="module")

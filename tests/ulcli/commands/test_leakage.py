@@ -9,7 +9,7 @@ from ulcli.commands.evaluate import evaluate
 from ulcli.commands.settings import EvaluateSettings, TrainSettings
 from ulcli.commands.train import train
 from ulcli.model.sample import digits_cnn
-from ulcli.network.archive import read_archive
+from ulcli.network.files.archive import read_archive
 
 
 @pytest.fixture

@@ -14,10 +14,10 @@ from ulcli.data.catalog import DataName, Places, labelled_set
 from ulcli.data.transform import Transform
 from ulcli.errors import UserError
 from ulcli.model.sample import digits_cnn
-from ulcli.network.archive import read_archive
-from ulcli.network.backbone import Backbone
-from ulcli.network.checkpoint import sample_checkpoint
+from ulcli.network.anatomy.backbone import Backbone
 from ulcli.network.features import Extractor
+from ulcli.network.files.archive import read_archive
+from ulcli.network.files.checkpoint import sample_checkpoint
 from ulcli.network.linear import Linear
 
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")

@@ -11,7 +11,7 @@ from ulcli.commands.settings import TrainSettings
 from ulcli.commands.train import train
 from ulcli.errors import UserError
 from ulcli.model.file import Model
-from ulcli.network.backbone import Backbone
+from ulcli.network.anatomy.backbone import Backbone
 
 
 class Net(nn.Module):

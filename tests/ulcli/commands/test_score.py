@@ -20,7 +20,7 @@ from ulcli.model.choices import EvidenceFrom
 from ulcli.model.file import Model
 from ulcli.model.flags import Flags
 from ulcli.model.sets import PredictionSets
-from ulcli.network.backbone import Backbone
+from ulcli.network.anatomy.backbone import Backbone
 
 IMAGES = 12
 MODELS = ["digits_model", "letters_model"]

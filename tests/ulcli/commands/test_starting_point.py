@@ -15,7 +15,7 @@ from ulcli.data.transform import Transform
 from ulcli.errors import UserError
 from ulcli.model.file import Model
 from ulcli.model.sample import digits_cnn
-from ulcli.network.checkpoint import sample_checkpoint
+from ulcli.network.files.checkpoint import sample_checkpoint
 from ulcli.network.preprocessing import Origin
 from ulcli.reporting import Silent
 

@@ -15,7 +15,7 @@ from ulcli.commands.train import train
 from ulcli.data.catalog import DataName, Places, labelled_set
 from ulcli.model.choices import EvidenceFrom
 from ulcli.model.file import Model
-from ulcli.network.checkpoint import sample_checkpoint
+from ulcli.network.files.checkpoint import sample_checkpoint
 
 CNN = "ulcli.model.sample:digits_cnn"
 

@@ -21,7 +21,7 @@ from ulcli.model.choices import EvidenceFrom, SetMethod
 from ulcli.model.file import Model
 from ulcli.model.flags import Flags
 from ulcli.model.predictor import Predictor
-from ulcli.network.backbone import Backbone
+from ulcli.network.anatomy.backbone import Backbone
 from ulcli.reporting import Silent
 from ulcli.rows import MEASURES
 

@@ -23,7 +23,7 @@ from ulcli.model.flags import Flags
 from ulcli.model.head import Head
 from ulcli.model.predictor import Predictor
 from ulcli.model.sets import PredictionSets
-from ulcli.network.archive import read_archive
+from ulcli.network.files.archive import read_archive
 from ulcli.network.linear import Linear
 from ulcli.reporting import Silent
 

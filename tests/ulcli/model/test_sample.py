@@ -4,9 +4,9 @@ import torch
 
 from ulcli.data.catalog import DataName, Places, labelled_set
 from ulcli.data.transform import Transform
-from ulcli.network.archive import read_archive
-from ulcli.network.build import network_for
-from ulcli.network.checkpoint import parse_checkpoint, sample_checkpoint
+from ulcli.network.files.archive import read_archive
+from ulcli.network.files.checkpoint import parse_checkpoint, sample_checkpoint
+from ulcli.network.loading.build import network_for
 
 
 def test_it_knows_digits_that_it_was_not_trained_on():

@@ -34,9 +34,9 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torchvision import models
 
 from ulcli.errors import UserError
-from ulcli.network.checkpoint import read_checkpoint
-from ulcli.network.kinds import is_exported_program
-from ulcli.network.loading import load_network
+from ulcli.network.files.checkpoint import read_checkpoint
+from ulcli.network.files.kinds import is_exported_program
+from ulcli.network.loading.load import load_network
 from ulcli.network.sources.exported import read_exported
 
 SAVE = "torch.save(model.state_dict(), ...)"

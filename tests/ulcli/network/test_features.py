@@ -14,7 +14,7 @@ from ulcli.data.imageset import Subset, relabel
 from ulcli.data.sources.folders import class_folder, plain_folder
 from ulcli.data.transform import Transform
 from ulcli.errors import UserError
-from ulcli.network.backbone import Backbone
+from ulcli.network.anatomy.backbone import Backbone
 from ulcli.network.cache import FeatureCache
 from ulcli.network.features import Extractor, LabelledFeatures, TrainingFeatures, warn_of_unreadable
 

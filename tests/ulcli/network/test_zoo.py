@@ -7,8 +7,8 @@ import torch
 from torch import nn
 from torchvision import models
 
-from ulcli.network.backbone import Backbone
-from ulcli.network.outputs import matrices
+from ulcli.network.anatomy.backbone import Backbone
+from ulcli.network.anatomy.outputs import matrices
 
 # Their outputs are no linear function of any layer's input.
 NOT_LINEAR = {"squeezenet1_0", "squeezenet1_1"}

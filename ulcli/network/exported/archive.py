@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from ulcli.errors import UserError
-from ulcli.network.archive import check_zip
 from ulcli.network.exported.program import DTYPES
+from ulcli.network.files.archive import check_zip
 
 _MAJOR = 8  # version of the format: torch 2.6 and newer
 _AGAIN = "export it again, with PyTorch 2.6 or newer"

@@ -9,10 +9,10 @@ from typing import Any
 from torch import nn
 
 from ulcli.errors import UserError
-from ulcli.network.blank import assign_weights
 from ulcli.network.exported.archive import read_program
 from ulcli.network.exported.network import ExportedNetwork
 from ulcli.network.exported.program import Program
+from ulcli.network.loading.blank import assign_weights
 from ulcli.network.sources.source import Built, Bundle, Images, NetworkSource
 
 _ARCH = "exported"

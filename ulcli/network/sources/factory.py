@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ulcli.errors import UserError, unknown_name
-from ulcli.network.keys import classifier_name
+from ulcli.network.loading.keys import classifier_name
 from ulcli.network.sources.source import Built, NetworkSource, with_class_count
 from ulcli.network.usercode import told_in_one_line
 

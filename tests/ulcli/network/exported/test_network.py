@@ -10,7 +10,7 @@ from torch import nn
 from torchvision import models
 
 from ulcli.errors import UserError
-from ulcli.network.backbone import Backbone
+from ulcli.network.anatomy.backbone import Backbone
 from ulcli.network.sources.exported import read_exported
 
 KINDS = ("one", "four", "bounded", "any")

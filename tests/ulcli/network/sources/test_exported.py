@@ -7,7 +7,7 @@ import torch
 from programs import Small, save
 
 from ulcli.errors import UserError
-from ulcli.network.build import rebuilt_network
+from ulcli.network.loading.build import rebuilt_network
 from ulcli.network.sources.exported import read_exported
 
 

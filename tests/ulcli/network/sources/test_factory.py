@@ -146,7 +146,7 @@ class TestCodeInTheWorkingDirectory:
 
     def test_in_a_process_started_with_python_m(self, here):
         (here / "own_main.py").write_text(
-            "import sys\nfrom ulcli.network.build import build_network\n"
+            "import sys\nfrom ulcli.network.loading.build import build_network\n"
             "print(build_network('own_networks:fixed', trusted='yes' in sys.argv))\n"
         )
         ran = [

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from ulcli.errors import UserError
-from ulcli.network.build import build_network, network_for, rebuilt_network
+from ulcli.network.loading.build import build_network, network_for, rebuilt_network
 from ulcli.network.sources.timm import Timm
 
 TIMM = Timm(trusted=False)
@@ -23,7 +23,7 @@ NAMES = [
 def test_timm_is_named_where_it_is_missing():
     script = (
         "import sys; sys.modules['timm'] = None\n"
-        "from ulcli.network.build import build_network\nbuild_network('timm/resnet18')"
+        "from ulcli.network.loading.build import build_network\nbuild_network('timm/resnet18')"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert "'timm/resnet18' needs timm: pip install 'uncertainty-loss[timm]'" in done.stderr

@@ -10,7 +10,7 @@ from torchvision import models
 from torchvision.transforms._presets import ImageClassification
 
 from ulcli.errors import UserError
-from ulcli.network.blank import build_blank
+from ulcli.network.loading.blank import build_blank
 from ulcli.network.sources.torchvision import Torchvision
 
 TORCHVISION = Torchvision(trusted=False)

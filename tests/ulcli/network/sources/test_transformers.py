@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from ulcli.errors import UserError
-from ulcli.network.build import rebuilt_network
+from ulcli.network.loading.build import rebuilt_network
 from ulcli.network.sources.transformers import is_folder, read_folder
 
 SMALL = {

@@ -1,0 +1,1 @@
+"""Where a network's features are: its classifier, and the layers before."""

@@ -1,0 +1,1 @@
+"""The checkpoint files that users bring: what they are, and what is in them."""

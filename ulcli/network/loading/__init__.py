@@ -1,0 +1,1 @@
+"""From a state dict to the network that it is of."""
