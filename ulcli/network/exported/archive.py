@@ -143,7 +143,10 @@ def _payload(entry: Mapping[str, Any], read: Callable[[str], bytes]) -> Any:
         return torch.empty(0, dtype=dtype).reshape(sizes)
     flat = torch.frombuffer(bytearray(content), dtype=dtype)
     strides, offset = [_known(each) for each in meta["strides"]], _known(meta["storage_offset"])
-    return flat.as_strided(sizes, strides, offset).clone()
+    tensor = flat.as_strided(sizes, strides, offset)
+    if tensor.numel() > flat.numel():
+        raise UserError("holds a tensor of more numbers than the file has")
+    return tensor.clone()
 
 
 def _unpickled(content: bytes) -> Any:

@@ -102,10 +102,11 @@ def find_operator(target: str) -> Callable[..., Any]:
             f"calls '{target[:100]}', which is none of the operators that classifiers are made of; refused: "
             "export a network that does without it, or give a checkpoint and --arch"
         )
-    found: Callable[..., Any] | None = getattr(getattr(torch.ops.aten, name[0], None), name[1], None)
-    if found is None:
+    found = getattr(getattr(torch.ops.aten, name[0], None), name[1], None)
+    if not isinstance(found, torch._ops.OpOverload):  # nor a method of what torch keeps operators in
         raise UserError(f"calls '{target[:100]}', which PyTorch {torch.__version__} does not have; export it with this")
-    return found
+    allowed: Callable[..., Any] = found
+    return allowed
 
 
 def works_in_place(target: str) -> bool:

@@ -93,6 +93,16 @@ def test_operators_that_are_none_of_classifiers(tmp_path, files, trap, target):
     assert "none of the operators" in message
 
 
+@pytest.mark.parametrize("overload", ["__class__", "__setattr__", "overloads", "nothing"])
+def test_methods_of_operators_are_none(tmp_path, files, overload):
+    def change(graph):
+        nodes(graph)[0]["target"] = f"torch.ops.aten.add.{overload}"
+
+    assert f"calls 'torch.ops.aten.add.{overload}', which PyTorch" in told(
+        edited(files["any"], tmp_path / "a.pt2", change)
+    )
+
+
 def test_expressions_are_not_evaluated(tmp_path, files, trap):
     text = f"__import__('os').system('touch {trap}')"
 
