@@ -333,7 +333,7 @@ class TestTrain:
             "from torch import nn\n"
             "def net():\n"
             "    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(),\n"
-            "                         nn.Linear(16, 10), nn.LogSoftmax(1))\n"
+            "                         nn.Linear(16, 7), nn.LogSoftmax(1))\n"
         )
         script = "import torch, mine; torch.manual_seed(0); torch.save(mine.net().state_dict(), 'net.pth')"
         subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True)
