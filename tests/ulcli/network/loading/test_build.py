@@ -12,7 +12,7 @@ from ulcli.network.loading.load import load_network
 
 def test_a_state_dict_with_its_own_class_count():
     state = models.squeezenet1_1(num_classes=5).state_dict()
-    network, num_classes, options, notes, _ = network_for("squeezenet1_1", state)
+    network, num_classes, options, notes = network_for("squeezenet1_1", state)[:4]
     assert (options, notes) == ({}, ())
     assert num_classes == 5
     assert all(torch.equal(value, state[key]) for key, value in network.state_dict().items())
