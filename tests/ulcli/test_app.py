@@ -18,26 +18,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from known_columns import ROW
 from PIL import Image
 
 from ulcli import app
 from ulcli.network.checkpoint import sample_checkpoint, sample_models
-
-ROW = [
-    "path",
-    "predicted",
-    "confidence",
-    "vacuity",
-    "dissonance",
-    "predictive_entropy",
-    "expected_entropy",
-    "mutual_information",
-    "differential_entropy",
-    "typicality",
-    "flagged",
-    "reason",
-    "error",
-]
 
 
 @pytest.fixture(scope="session")
@@ -81,6 +66,10 @@ class TestFrontDoor:
         assert all(name in runs[0].stdout for name in ("train", "evaluate", "score", "info"))
         # The README promises 0.25 s; a loaded machine gets some room.
         assert min(float(run.stderr) for run in runs) < 0.4
+
+    def test_starting_imports_no_views(self):
+        script = "import sys, ulcli.commands.settings, ulcli.output.formats; assert 'rich' not in sys.modules"
+        subprocess.run([sys.executable, "-c", script], check=True)
 
     def test_version(self, ul):
         ran = ul("--version")

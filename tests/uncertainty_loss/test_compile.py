@@ -8,7 +8,10 @@ from torch._dynamo.testing import CompileCounterWithBackend
 
 import uncertainty_loss as ul
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # torch's own, of many kinds, while it compiles
+pytestmark = [
+    pytest.mark.filterwarnings("ignore"),  # torch's own, of many kinds, while it compiles
+    pytest.mark.no_cover,
+]
 
 
 @pytest.fixture(autouse=True)

@@ -11,6 +11,7 @@ from uncertainty_loss._formula import row_losses
 from uncertainty_loss.regularizers import Information, WrongEvidenceKL
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("classes", [2, 3, 10])
 @pytest.mark.parametrize(
     ("function", "exact"),
@@ -43,6 +44,7 @@ def test_information_of_probabilities_in_double(full):
         assert abs(value - truth) < 2e-11 * truth
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("share", [0.3, 0.49, 0.5, 0.505, 0.51, 0.515, 0.52, 0.7, 0.99])
 @pytest.mark.parametrize("total", [0.01, 5.0, 1e3, 1e8])
 def test_information_of_a_class_with_most_of_the_evidence(share, total):
@@ -63,6 +65,7 @@ def test_kl_agrees_with_torch():
     torch.testing.assert_close(ul.uniform_dirichlet_kl(evidence, target, "none"), expected)
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("prior", [1.0, 0.1, 2.0])
 @pytest.mark.parametrize("logit", [-10.0, -6.0, -4.6, -3.9, -2.5, 0.0])
 def test_kl_of_a_thousand_classes_with_a_little_evidence_each(logit, prior):

@@ -24,7 +24,6 @@ from ulcli.commands.settings import TrainSettings as Default
 from ulcli.commands.settings import losses
 from ulcli.errors import ExitCode
 from ulcli.model.choices import EvidenceFrom
-from ulcli.output.formats import Format
 
 # One panel of the help page each.
 DATA, NETWORK, PREPROCESSING, FIT = "Data", "Classifier", "Preprocessing", "Fit"
@@ -217,9 +216,10 @@ def train(
     from ulcli.commands.train import train
     from ulcli.output import views
     from ulcli.output.console import ConsoleReporter
+    from ulcli.output.shapes import Shape
 
     form = choose(form, None, views.TRAIN)
     result = train(settings, ConsoleReporter(quiet=quiet, progress=not no_progress))
-    if not (quiet and form is Format.TABLE):
+    if not (quiet and form.shape(views.TRAIN) is Shape.TABLE):
         write(views.train_view(result), form, None)
     return close(result, quiet=quiet)

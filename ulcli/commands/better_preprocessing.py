@@ -9,8 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ulcli.data.images import ImageError
-from ulcli.data.imageset import LabelledSet, Subset
+from ulcli.data.imageset import LabelledSet, Subset, common_size
 from ulcli.data.transform import NORMALIZATIONS, Transform
 from ulcli.errors import UserError
 from ulcli.network.classes import Order, is_far_better, match_rows, share
@@ -21,7 +20,6 @@ from ulcli.reporting import Reporter, Silent
 _IMAGES = 128  # enough to see tens of points, and cheap on a CPU
 _BATCH = 16  # a network for small images may fill the memory with large ones
 _SIZES = (32, 64, 96, 128, 224)  # that networks are trained with
-_LARGEST = 320  # images of this size may be what the network takes as they are; larger ones hardly
 _GRAY = (((0.1307,), (0.3081,)), ((0.5,), (0.5,)))  # MNIST's, and to [-1, 1]
 _ROUNDS = 2
 _AT_LEAST = 0.1  # better, in accuracy
@@ -92,21 +90,9 @@ class _Trial:
 
 
 def _other_sizes(now: Transform, images: LabelledSet) -> Iterator[dict[str, int]]:
-    sizes = {*_SIZES, *([native] if (native := _native_size(images)) is not None else [])}
+    sizes = {*_SIZES, *([native] if (native := common_size(images)) is not None else [])}
     for size in sorted(sizes - ({now.crop} if now.resize == now.crop else set())):
         yield {"resize": size, "crop": size}
-
-
-def _native_size(images: LabelledSet) -> int | None:
-    """Side of the images where they are small and of one size."""
-    try:
-        sizes = {images.load(index).size for index in range(0, len(images), 8)}
-    except ImageError:
-        return None
-    if len(sizes) != 1:
-        return None
-    width, height = sizes.pop()
-    return min(width, height) if max(width, height) <= _LARGEST else None
 
 
 def _other_normalizations(now: Transform) -> Iterator[dict[str, tuple[float, ...]]]:

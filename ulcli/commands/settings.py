@@ -332,9 +332,10 @@ def _choose(settings: Any, field: str, choices: type[_Choice]) -> None:
         raise unknown_name(f"value of {option}", str(value), [str(each.value) for each in choices]) from None
 
 
-def _check_whole(option: str, value: int, *, least: int = 1, most: float = math.inf) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-        raise UserError(f"{option} is {value}, expected a whole number of {least} or more")
+def _check_whole(option: str, value: int, *, least: int = 1, most: int | None = None) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < least or (most is not None and value > most):
+        bounds = f"{least} or more" if most is None else f"{least} to {most}"
+        raise UserError(f"{option} is {value}, expected a whole number of {bounds}")
 
 
 def _check_share(option: str, value: float, what: str, example: float) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ulcli.commands.own_classifier import OwnClassifier
 from ulcli.commands.settings import TrainSettings
-from ulcli.data.imageset import ImageSet
+from ulcli.data.imageset import ImageSet, common_size
 from ulcli.data.transform import Transform
 from ulcli.errors import UserError
 from ulcli.model.file import Model, is_model
@@ -118,7 +118,8 @@ class StartingPoint:
         built, published = self._built()
         for note in built.notes:
             reporter.note(note)
-        transform = self.preprocessing.transform(built.network, published, images.native_size)
+        size = common_size(images) if published is None else None
+        transform = self.preprocessing.transform(built.network, published, size)
         if self.preprocessing_origin is Origin.ASSUMED:
             published_for = None if published is None else self.arch
             reporter.note(assumption(transform, self.preprocessing.unsaid(), published_for))

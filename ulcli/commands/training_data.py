@@ -30,6 +30,9 @@ def training_data(settings: TrainSettings, classes: tuple[str, ...] | None) -> t
         raise UserError(f"--val {val} holds images of --data {data}: thresholds from them would promise too much")
     images = labelled_set(data, "train", settings.places)
     validation = labelled_set(val, "val" if same or comes_in_parts(val.name) else "all", settings.places)
+    for name in settings.hold_out:
+        if name not in images.classes:
+            raise unknown_name("class", name, images.classes, "given to --hold-out")
     images, validation = _without(images, settings.hold_out), _without(validation, settings.hold_out)
     found = images.classes
     if len(found) < 2:
@@ -42,13 +45,9 @@ def training_data(settings: TrainSettings, classes: tuple[str, ...] | None) -> t
 
 
 def _without(images: LabelledSet, names: Sequence[str]) -> LabelledSet:
-    """Leave out the classes to hold out."""
-    for name in names:
-        if name not in images.classes:
-            raise unknown_name("class", name, images.classes, "given to --hold-out")
-    if not names:
-        return images
-    return of_classes(images, [name for name in images.classes if name not in names], images.name)
+    """Leave out the classes to hold out, where the set has them."""
+    left = [name for name in images.classes if name not in names]
+    return of_classes(images, left, images.name) if len(left) < len(images.classes) else images
 
 
 def _check_classes(images: LabelledSet, classes: tuple[str, ...], owner: str) -> None:

@@ -71,7 +71,8 @@ def comes_in_parts(name: str) -> bool:
 def strange_set(data: DataName, shape: tuple[int, int, int], places: Places) -> ImageSet:
     """A set of out-of-distribution images: a name, or a folder whose sub-folders do not matter."""
     source = _source_of(data.name)
-    whole = source.open_unlabelled(data.name, shape) if data.split is None or not source.has_labels else None
+    needs_split = data.split is not None and source.has_labels
+    whole = None if needs_split else source.open_unlabelled(data.name, shape, places)
     return labelled_set(data, "test", places) if whole is None else whole
 
 

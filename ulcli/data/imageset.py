@@ -9,6 +9,8 @@ from collections.abc import Collection, Iterable, Sequence
 import numpy as np
 from PIL import Image
 
+from ulcli.data.images import ImageError
+
 
 class ImageSet(ABC):
     """A named, ordered, indexable collection of images, with or without labels.
@@ -51,6 +53,25 @@ class ImageSet(ABC):
     def label_name(self, index: int) -> str | None:
         """The class name of one image, or None where there are no labels."""
         return None
+
+
+_LOOKED_AT = 64  # images whose size is read
+_LARGEST = 320  # images of this size may be what a network takes as they are; larger ones hardly
+
+
+def common_size(images: ImageSet) -> int | None:
+    """Give the shorter side of the images where they are small and, as far as a sample shows, of one size."""
+    if images.native_size is not None:
+        return images.native_size
+    places = np.linspace(0, len(images) - 1, min(_LOOKED_AT, len(images))).astype(int)
+    try:
+        sizes = {images.load(int(index)).size for index in places}
+    except ImageError:
+        return None
+    if len(sizes) != 1:
+        return None
+    width, height = sizes.pop()
+    return min(width, height) if max(width, height) <= _LARGEST else None
 
 
 class LabelledSet(ImageSet):

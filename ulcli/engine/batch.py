@@ -47,6 +47,7 @@ def batch_rows(
 ) -> Iterator[Row]:
     """One row for each image of a batch, in order; `backbone` lies on `device`."""
     names = column_names(model.classes, options.extras)
+    unread: Row = dict.fromkeys(names)
     scored: dict[int, Row] = {}
     errors = dict(batch.errors)
     if batch.readable:
@@ -61,12 +62,12 @@ def batch_rows(
                 errors[index] = NOT_FINITE
     for index in batch.indices:
         row = {
+            **scored.get(index, unread),
             "path": images.identify(index),
             "label": images.label_name(index),
             "error": errors.get(index),
-            **scored.get(index, {}),
         }
-        yield {name: row.get(name) for name in names}
+        yield {name: row[name] for name in names}
 
 
 def _cells(model: Model, predictions: Predictions, options: RowOptions) -> dict[str, Sequence[Any]]:

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from known_columns import SIGNS
 from PIL import Image
 from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
 
@@ -208,17 +209,6 @@ def test_the_verdict_compares_with_the_best_baseline(settings):
 
 
 # ---- small images: every figure, every set, every option ----
-
-SIGNS = {  # -1: higher for images of the training kind
-    "confidence": -1,
-    "vacuity": 1,
-    "dissonance": 1,
-    "predictive_entropy": 1,
-    "expected_entropy": 1,
-    "mutual_information": 1,
-    "differential_entropy": 1,
-    "typicality": -1,
-}
 
 
 def rows_of(model, images):

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from known_columns import REASONS, ROW
 
 from ulcli.commands.score import score
 from ulcli.commands.settings import ScoreSettings
@@ -22,17 +23,6 @@ from ulcli.model.sets import PredictionSets
 from ulcli.network.backbone import Backbone
 
 IMAGES = 12
-# Written down here, not read off the registry: what each measure is a sign of.
-REASONS = {
-    "confidence": "ambiguous",
-    "vacuity": "unfamiliar",
-    "dissonance": "ambiguous",
-    "predictive_entropy": "ambiguous",
-    "expected_entropy": "ambiguous",
-    "mutual_information": "unfamiliar",
-    "differential_entropy": "unfamiliar",
-    "typicality": "unfamiliar",
-}
 MODELS = ["digits_model", "letters_model"]
 
 
@@ -204,8 +194,7 @@ def test_columns_that_are_asked_for(run, probs, alpha, sets):
     extra = ["set"] if sets else []
     extra += [f"p_{k}" for k in range(10)] if probs else []
     extra += [f"alpha_{k}" for k in range(10)] if alpha else []
-    always = ["path", "predicted", *REASONS, "flagged", "reason", "error"]
-    assert result.columns == list(rows[0]) == [*always, *extra]
+    assert result.columns == list(rows[0]) == [*ROW, *extra]
 
 
 @pytest.mark.parametrize("coverage", [0.6, 0.99])

@@ -14,6 +14,7 @@ from ulcli.errors import UserError
 from ulcli.model.file import Model
 from ulcli.model.sample import digits_cnn
 from ulcli.network.checkpoint import sample_checkpoint
+from ulcli.reporting import Silent
 
 DIGITS_CNN = "ulcli.model.sample:digits_cnn"
 
@@ -31,7 +32,7 @@ def checkpoint(tmp_path):
 
 
 def read(**settings):
-    return StartingPoint.read(TrainSettings(**settings))
+    return StartingPoint.read(TrainSettings(**settings), Silent())
 
 
 def same_weights(one, other):
@@ -44,7 +45,8 @@ def test_without_anything_it_is_the_sample_classifier(images):
     assert start.arch == DIGITS_CNN
     assert any(same_weights(start.state, part) for part in (content, *content.values()) if isinstance(part, dict))
     assert start.model is start.classes is start.baseline is None
-    backbone, transform = start.backbone(images)
+    opened = start.open(images, Silent())
+    backbone, transform = opened.backbone, opened.transform
     assert same_weights(backbone.network.state_dict(), start.state)
     assert transform == Transform(8, 8, (0.0,), (1.0,), grayscale=True)
     assert backbone.own_classifier().num_classes == 10
@@ -60,7 +62,8 @@ def test_a_checkpoint_and_what_is_said_of_its_images(checkpoint, images):
     said = {"image_size": 12, "mean": "0.25", "std": "0.5", "grayscale": True}
     start = read(checkpoint=checkpoint, arch=DIGITS_CNN, **said)
     assert same_weights(start.state, torch.load(checkpoint, weights_only=True))
-    backbone, transform = start.backbone(images)
+    opened = start.open(images, Silent())
+    backbone, transform = opened.backbone, opened.transform
     assert transform == Transform(12, 12, (0.25,), (0.5,), grayscale=True)
     assert backbone.arch == DIGITS_CNN
     assert backbone.num_classes is None
@@ -81,8 +84,8 @@ def test_a_checkpoint_that_does_not_say_what_it_is_of(checkpoint):
     with pytest.raises(UserError) as told:
         read(checkpoint=checkpoint)
     assert str(told.value) == (
-        f"'{checkpoint}' does not say which network it is of; name it with --arch, for example resnet18 or "
-        "package.module:factory"
+        f"'{checkpoint}' does not say which network it is of, and its keys are of no torchvision network; name it with "
+        "--arch, for example resnet18 or package.module:factory"
     )
 
 
@@ -96,7 +99,7 @@ def test_as_many_classes_as_the_weights_have(tmp_path, monkeypatch, images):
     monkeypatch.syspath_prepend(tmp_path)
     layers = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 7))
     torch.save(layers.state_dict(), tmp_path / "net.pt")
-    backbone, _ = read(checkpoint=tmp_path / "net.pt", arch="sized_network:net").backbone(images)
+    backbone = read(checkpoint=tmp_path / "net.pt", arch="sized_network:net").open(images, Silent()).backbone
     assert backbone.num_classes == 7
     assert backbone.own_classifier().num_classes == 7
 
@@ -110,7 +113,8 @@ class TestModel:
         start = read(checkpoint=tmp_path / "m.pt")
         assert (start.arch, start.classes) == (DIGITS_CNN, tuple("jihgfedcba"))
         assert torch.equal(start.baseline.weight, model.predictor.baseline.weight)
-        backbone, transform = start.backbone(images)
+        opened = start.open(images, Silent())
+        backbone, transform = opened.backbone, opened.transform
         assert transform == odd
         assert backbone.taps == model.backbone.taps
         assert same_weights(backbone.network.state_dict(), model.backbone.state)
@@ -124,12 +128,20 @@ class TestModel:
             {"std": "1"},
             {"grayscale": True},
             {"grayscale": False},
+            {"arch_arg": ("depth=2",)},
+            {"weights": "DEFAULT"},
+            {"weights_key": "model_ema"},
+            {"head": "fc"},
+            {"squash": True},
+            {"antialias": False},
+            {"interpolation": "bicubic"},
         ],
     )
     def test_nothing_can_be_said_of_it(self, digits_model, said):
         with pytest.raises(UserError) as told:
             read(checkpoint=digits_model, **said)
         assert str(told.value) == (
-            f"'{digits_model}' is a model of this tool and knows its network and how images are prepared; leave out "
-            "--arch, --image-size, --mean, --std and --grayscale, or give the checkpoint that it was made of"
+            f"'{digits_model}' is a model of this tool and knows its network, classes and preprocessing; leave out "
+            "--arch, --arch-arg, --weights, --weights-key, --head, --classes and what tells the preprocessing "
+            "(--image-size, --mean, --grayscale ...), or give the checkpoint that it was made of"
         )

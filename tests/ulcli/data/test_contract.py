@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ulcli.data.catalog import DataName, Places, labelled_set, strange_set
+from ulcli.data.arrays import ArraySet, LabelledArrays
+from ulcli.data.catalog import DataName, Places, known_names, labelled_set, score_inputs, strange_set
 from ulcli.data.images import ImageError
 from ulcli.data.imageset import ImageSet, LabelledSet, Subset, of_classes, relabel
 from ulcli.data.shifts import Shifted
-from ulcli.data.sources.arrays import ArraySet, LabelledArrays
 from ulcli.data.sources.registry import SOURCES
 
 CLASSES = ("ant", "bee", "cat")
@@ -180,6 +180,16 @@ def test_a_word_has_one_meaning():
     spellings = [spelling for source in SOURCES for spelling in source.spellings]
     assert len(set(spellings)) == len(spellings)
     assert all(source.meaning and "\n" not in source.meaning and "|" not in source.meaning for source in SOURCES)
+
+
+PATHS = [name for source, cases in OF_SOURCES.items() if source not in known_names() for name in cases]
+
+
+@every(PATHS)
+def test_a_path_to_score_or_of_ood_images_means_every_image(case, made):
+    path = made(case).name
+    for images in (score_inputs([path], SHAPE, Places())[0], strange_set(DataName(path), SHAPE, Places())):
+        assert len(images) == len(CONTENT.pixels)
 
 
 @every(CASES)

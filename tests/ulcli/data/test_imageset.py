@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from ulcli.data.imageset import Subset, hash_parts, of_classes, relabel
-from ulcli.data.sources.arrays import LabelledArrays
+from ulcli.data.arrays import LabelledArrays
+from ulcli.data.imageset import Subset, common_size, hash_parts, of_classes, relabel
+from ulcli.data.sources.folders import FileSet
 
 
 @pytest.fixture
@@ -86,3 +88,18 @@ def test_the_digest_of_a_view_tells_its_labels(picture):
     ]
     assert len({view.digest() for view in views}) == len(views)
     assert views[1].digest() == relabel(images, ("bee", "ant", "cat")).digest()
+
+
+@pytest.mark.parametrize(
+    ("sizes", "expected"),
+    [([(28, 28)] * 3, 28), ([(40, 30)] * 2, 30), ([(28, 28), (28, 29)], None), ([(400, 400)], None), ([], None)],
+)
+def test_common_size(tmp_path, sizes, expected):
+    for number, size in enumerate(sizes):
+        Image.new("RGB", size).save(tmp_path / f"{number}.png")
+    assert common_size(FileSet("some", [str(path) for path in sorted(tmp_path.iterdir())])) == expected
+
+
+def test_common_size_of_unreadable_images(tmp_path):
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    assert common_size(FileSet("some", [str(tmp_path / "broken.png")])) is None

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ulcli.data.arrays import LabelledArrays
 from ulcli.data.imageset import Subset
 from ulcli.data.shifts import KINDS, Shift, Shifted
-from ulcli.data.sources.arrays import LabelledArrays
 from ulcli.errors import UserError
 
 

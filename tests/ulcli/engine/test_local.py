@@ -10,9 +10,9 @@ from scipy import special
 from torch import nn
 
 import uncertainty_loss as ul
+from ulcli.data.arrays import ArraySet
 from ulcli.data.catalog import DataName, Places, labelled_set
 from ulcli.data.imageset import Subset
-from ulcli.data.sources.arrays import ArraySet
 from ulcli.data.sources.folders import FileSet, class_folder
 from ulcli.engine.batch import RowOptions
 from ulcli.engine.local import Scorer, is_labelled

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 import uncertainty_loss as ul
+from ulcli.data.arrays import ArraySet, LabelledArrays
 from ulcli.data.imageset import Subset, relabel
-from ulcli.data.sources.arrays import ArraySet, LabelledArrays
 from ulcli.data.sources.folders import class_folder, plain_folder
 from ulcli.data.transform import Transform
 from ulcli.errors import UserError

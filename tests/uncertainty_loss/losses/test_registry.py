@@ -76,6 +76,7 @@ def test_module_is_the_function(name):
 # Values and gradients
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("reg_factor", [0.0, 0.1])
 @pytest.mark.parametrize("classes", [2, 3, 10])
 @pytest.mark.parametrize("name", NAMES)
@@ -83,6 +84,7 @@ def test_sixty_digits(name, classes, reg_factor):
     check_digits(name, *oracle.rows(classes), reg_factor)
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize(
     ("name", "row"),
     [
@@ -100,12 +102,14 @@ def test_sixty_digits_where_the_gradient_nearly_vanishes(name, row):
     assert max(worst[torch.float64]) < 1e-10
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("name", NAMES)
 def test_sixty_digits_with_a_hundred_classes(name):
     evidence, target = oracle.rows(100)
     check_digits(name, evidence[[0, 1, 2, 5]], target[:4], 0.1, picks=2)
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("name", ["evidential", "maxnorm"])
 def test_sixty_digits_with_a_thousand_classes(name):
     evidence, target = oracle.rows(1000)
@@ -128,6 +132,7 @@ def check_digits(name, evidence, target, reg_factor, picks=6):
     assert max(worst[torch.float64]) < 1e-11
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("classes", [3, 5])
 @pytest.mark.parametrize("name", NAMES)
 def test_probabilities_are_the_expectation_over_classes(name, classes):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
+from ulcli.data.arrays import ArraySet, LabelledArrays
 from ulcli.data.imageset import ImageSet, LabelledSet, hash_parts
-from ulcli.data.sources.arrays import ArraySet, LabelledArrays
 from ulcli.data.sources.source import NamedSource, Places
 
 _STRANGE_COUNT = 500
@@ -33,7 +33,7 @@ class Strange(NamedSource):
     meaning = "strange images for `--ood`: pixels without content, crops of two photographs"
     has_labels = False
 
-    def open_unlabelled(self, name: str, shape: tuple[int, int, int]) -> ImageSet:
+    def open_unlabelled(self, name: str, shape: tuple[int, int, int], places: Places) -> ImageSet:
         return STRANGE[name](shape)
 
 

@@ -38,7 +38,7 @@ class Folders(Source):
     def open_split(self, name: str, split: str, places: Places) -> LabelledSet:
         return class_folder(_split_folders(Path(name))[split], f"{name}:{split}")
 
-    def open_unlabelled(self, name: str, shape: tuple[int, int, int]) -> ImageSet:
+    def open_unlabelled(self, name: str, shape: tuple[int, int, int], places: Places) -> ImageSet:
         return plain_folder(Path(name))
 
 

@@ -30,7 +30,7 @@ class Lists(Source):
     def open_whole(self, name: str, places: Places) -> LabelledSet:
         return read_labelled_list(Path(name), name)
 
-    def open_unlabelled(self, name: str, shape: tuple[int, int, int]) -> ImageSet:
+    def open_unlabelled(self, name: str, shape: tuple[int, int, int], places: Places) -> ImageSet:
         return read_list(Path(name), name)
 
 

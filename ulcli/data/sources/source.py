@@ -49,12 +49,13 @@ class Source(ABC):
         """Every image of a data set without splits of its own."""
         raise NotImplementedError
 
-    def open_unlabelled(self, name: str, shape: tuple[int, int, int]) -> ImageSet | None:
+    def open_unlabelled(self, name: str, shape: tuple[int, int, int], places: Places) -> ImageSet | None:
         """Every image, with labels or not, as OOD data or to be scored; None where that is the labelled test split.
 
-        `shape` is that of the network's input: channels, height, width.
+        `shape` is that of the network's input: channels, height, width. Only a source whose images need no labels
+        has to say more than this.
         """
-        return None
+        return None if self.splits(name) else self.open_whole(name, places)
 
 
 class NamedSource(Source):
@@ -62,3 +63,6 @@ class NamedSource(Source):
 
     def recognises(self, name: str) -> bool:
         return name in self.spellings
+
+    def open_unlabelled(self, name: str, shape: tuple[int, int, int], places: Places) -> ImageSet | None:
+        return None  # a name stands for its test split

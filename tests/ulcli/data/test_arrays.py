@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ulcli.data.sources.arrays import ArraySet, LabelledArrays
+from ulcli.data.arrays import ArraySet, LabelledArrays
 
 
 @pytest.fixture
