@@ -50,7 +50,7 @@ def pool_tap(x: Tensor) -> Tensor:
     extra = _extra_tokens(x.shape[1])
     if extra is not None:
         side = math.isqrt(x.shape[1])
-        return pool_map(x[:, extra:].mT.unflatten(2, (side, side)))
+        return pool_map(x[:, extra:].mT.reshape(len(x), -1, side, side))
     deviation, mean = torch.std_mean(x.float(), 1, correction=0)
     return torch.cat([mean, deviation], 1).to(x.dtype)
 
