@@ -42,8 +42,8 @@ def tap_names(images: Tensor, calls: list[Call]) -> tuple[str, ...]:
 def pool_tap(x: Tensor) -> Tensor:
     """What a tap's output says of a whole image: `pool_map` of maps and of tokens on a grid, else mean and deviation.
 
-    Where in an image a token stands says much of what is strange: with means and deviations alone the taps of blocks
-    add next to nothing to the patch embedding (benchmarks/transformer_taps.py).
+    Where in an image a token stands is part of what makes it strange: as maps, tokens tell OOD images better than by
+    their mean and deviation, on every network that was tried (benchmarks/transformer_taps.py).
     """
     if x.dim() == 4:
         return pool_map(channels_first(x))
