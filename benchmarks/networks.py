@@ -41,7 +41,12 @@ def small_cnn(num_classes: int = 10) -> nn.Module:
 
 def efficientnet_lite0() -> nn.Module:
     """EfficientNet-Lite0 for ImageNet's thousand classes, as `efficientnet_lite_pytorch` on PyPI builds it."""
+    return efficientnet_lite("efficientnet-lite0")
+
+
+def efficientnet_lite(name: str) -> nn.Module:
+    """Any of that package's networks, `efficientnet-lite0` to `efficientnet-lite4`."""
     from efficientnet_lite_pytorch import EfficientNet
 
-    network: nn.Module = EfficientNet.from_name("efficientnet-lite0")
+    network: nn.Module = EfficientNet.from_name(name)
     return network

@@ -62,6 +62,15 @@ def evaluate(model: Path, strange: list[Path], *words: str) -> dict[str, Any]:
     return report
 
 
+def train_told(*words: str) -> tuple[dict[str, Any] | None, list[str]]:
+    """`ul train`: its figures, None where it refuses, and what it says that it does not say of every checkpoint."""
+    command = [sys.executable, "-m", "ulcli", "train", *words, "-f", "json", "--no-progress"]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+    routine = ("wrote ", "what is promised holds")
+    lines = [line for line in done.stderr.splitlines() if line.strip() and not line.startswith(routine)]
+    return (None if done.returncode else json.loads(done.stdout)), lines
+
+
 def ul(*words: str) -> str:
     """Run the tool; what it prints to standard output."""
     command = [sys.executable, "-m", "ulcli", *map(str, words), "--quiet"]

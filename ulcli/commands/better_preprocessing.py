@@ -19,7 +19,7 @@ from ulcli.reporting import Reporter, Silent
 
 _IMAGES = 64  # enough to see tens of points; a pass for each trial takes seconds on a CPU
 _BATCH = 16  # a network for small images may fill the memory with large ones
-_SIZES = (32, 64, 96, 128, 224)  # that networks are trained with
+_SIZES = (28, 32, 64, 96, 128, 224)  # that networks are trained with
 _GRAY = (((0.1307,), (0.3081,)), ((0.5,), (0.5,)))  # MNIST's, and to [-1, 1]
 _ROUNDS = 2
 _AT_LEAST = 0.1  # better, in accuracy

@@ -9,12 +9,13 @@ from torchvision import models
 
 from ulcli.network.anatomy.backbone import Backbone
 from ulcli.network.anatomy.outputs import matrices
+from ulcli.network.loading.build import rebuilt_network
 
 # Their outputs are no linear function of any layer's input.
 NOT_LINEAR = {"squeezenet1_0", "squeezenet1_1"}
 
 
-def check(network, shape, *, linear=True, width=7):
+def check(network, shape, *, linear=True, width=7, least=2):
     backbone = Backbone.take_apart("zoo", None, network, shape)
     x = torch.randn(1, *shape, generator=torch.Generator().manual_seed(9))
     seen = {}
@@ -26,12 +27,21 @@ def check(network, shape, *, linear=True, width=7):
     logits = backbone.own_classifier()(activations.features)
     torch.testing.assert_close(logits.float(), output, rtol=1e-3, atol=1e-3 * output.std().item())
     assert (backbone.head is not None) == linear
-    assert len(backbone.taps) >= 2
+    assert len(backbone.taps) >= least
     assert activations.embedding.isfinite().all()
     for tap, out in seen.items():
         out = out[0] if isinstance(out, tuple) else out
         assert out.dim() in (3, 4), tap
         assert out.dim() == 3 or out.shape[1] == out.shape[2] or out.shape[2] == out.shape[3], tap
+
+
+def check_rebuilt(arch, network, shape):
+    """What a model file has of a network makes the same one again."""
+    again = rebuilt_network(arch, network.state_dict(), 7, {}).eval()
+    x = torch.randn(2, *shape, generator=torch.Generator().manual_seed(9))
+    with torch.no_grad():
+        for output, expected in zip(matrices(again(x), 2, "zoo"), matrices(network(x), 2, "zoo"), strict=True):
+            torch.testing.assert_close(output, expected)
 
 
 def torchvision_network(name):
@@ -57,6 +67,8 @@ TIMM_NOT_LINEAR = {
     *("crossvit_tiny_240", "deit_tiny_distilled_patch16_224", "efficientformer_l1", "efficientformerv2_s0"),
     *("levit_128s", "repvit_m0_9"),
 }
+# All of its blocks work at the resolution of its patches.
+ONE_RESOLUTION = {"convmixer_768_32"}
 
 
 @pytest.mark.zoo
@@ -65,7 +77,9 @@ TIMM_NOT_LINEAR = {
 def test_timm(name):
     timm = pytest.importorskip("timm")
     network = timm.create_model(name, pretrained=False, num_classes=7)
-    check(network, tuple(network.pretrained_cfg["input_size"]), linear=name not in TIMM_NOT_LINEAR)
+    shape = tuple(network.pretrained_cfg["input_size"])
+    check(network, shape, linear=name not in TIMM_NOT_LINEAR, least=1 if name in ONE_RESOLUTION else 2)
+    check_rebuilt(f"timm/{name}", network, shape)
 
 
 SMALL = {"hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 2, "intermediate_size": 64}

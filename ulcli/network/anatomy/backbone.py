@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ulcli.data.imageset import hash_parts
 from ulcli.errors import UserError
+from ulcli.network.anatomy.accepted import accepted_images
 from ulcli.network.anatomy.calls import Listener, Products, describe, told_in_one_line, watch, whole_batch
 from ulcli.network.anatomy.heads import Head, classifier_widths, find_head, outputs_head, parameters_of
 from ulcli.network.anatomy.links import is_linked
@@ -97,9 +98,7 @@ class Backbone:
         network.eval().requires_grad_(False)
         images = torch.randn(4, *shape, generator=torch.Generator().manual_seed(0))  # zeros would make layers agree
         few = images[:2]
-        with told_in_one_line(
-            f"'{arch}' does not take images of {describe(few)}", "; see --image-size and --grayscale"
-        ):
+        with told_in_one_line(f"'{arch}' does not take images of {describe(few)}", lambda: _advice(network)):
             output, calls = watch(network, few)
         outputs, taps = matrices(output, len(few), arch), tap_names(few, calls)
         found = find_head(arch, network, few, calls, outputs, head)
@@ -192,6 +191,11 @@ class Backbone:
 
 def _layers(network: nn.Module) -> dict[str, nn.Module]:
     return {name: module for name, module in network.named_modules(remove_duplicate=False) if name}
+
+
+def _advice(network: nn.Module) -> str:
+    accepted = accepted_images(network)
+    return "; see --image-size and --grayscale" + (f" (it takes {accepted})" if accepted else "")
 
 
 def _are_same(features: Tensor, others: Tensor) -> bool:

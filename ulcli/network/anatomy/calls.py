@@ -137,7 +137,7 @@ def whole_batch(parts: list[Tensor], images: int) -> Tensor | None:
 
 
 @contextmanager
-def told_in_one_line(failure: str, advice: str = "") -> Iterator[None]:
+def told_in_one_line(failure: str, advice: Callable[[], str] = lambda: "") -> Iterator[None]:
     """Turn whatever the user's own forward raises into one line; memory that runs out is not its mistake."""
     try:
         yield
@@ -147,7 +147,7 @@ def told_in_one_line(failure: str, advice: str = "") -> Iterator[None]:
         if "can't allocate memory" in str(error):
             raise
         lines = str(error).strip().splitlines()
-        raise UserError(f"{failure}: {lines[0] if lines else type(error).__name__}{advice}") from error
+        raise UserError(f"{failure}: {lines[0] if lines else type(error).__name__}{advice()}") from error
 
 
 def describe(images: Tensor) -> str:

@@ -34,16 +34,23 @@ def tap_names(images: Tensor, calls: list[Call]) -> tuple[str, ...]:
         size = _map_size(call, len(images))
         if size is not None:
             last[size] = call.name
-    return tuple(last.values())[-_MOST_TAPS:]
+    # Convolutional attention works on (N, channels, pixels of a window, windows), which looks like a map.
+    shaped = {size: name for size, name in last.items() if _is_shaped_like(images, size)}
+    return tuple((shaped or last).values())[-_MOST_TAPS:]
 
 
 def pool_tap(x: Tensor) -> Tensor:
-    """Sum up a tap for a whole image: `pool_map` of maps; of tokens (N, T, D) mean and deviation (N, 2 D).
+    """Sum up a tap for a whole image: `pool_map` of maps and of tokens on a grid, else mean and deviation.
 
-    Quadrants and maxima of tokens make the embedding three times as wide, and OOD images no easier to tell.
+    Where in an image a token stands is part of what makes it strange: as maps, tokens tell OOD images better than by
+    their mean and deviation, on every network that was tried (benchmarks/transformer_taps.py).
     """
     if x.dim() == 4:
         return pool_map(channels_first(x))
+    extra = _extra_tokens(x.shape[1])
+    if extra is not None:
+        side = math.isqrt(x.shape[1])
+        return pool_map(x[:, extra:].mT.reshape(len(x), -1, side, side))
     deviation, mean = torch.std_mean(x.float(), 1, correction=0)
     return torch.cat([mean, deviation], 1).to(x.dtype)
 
@@ -61,6 +68,10 @@ def _map_size(call: Call, images: int) -> tuple[int, ...] | None:
         return None
     size = channels_first(output).shape[2:]
     return tuple(size) if size.numel() > 1 and not _enlarges(call) else None
+
+
+def _is_shaped_like(images: Tensor, size: tuple[int, ...]) -> bool:
+    return size[0] * images.shape[3] == size[1] * images.shape[2]
 
 
 def _enlarges(call: Call) -> bool:
@@ -99,7 +110,7 @@ def _sites(images: Tensor, calls: list[Call]) -> Iterator[_Site]:
     for call in calls:
         size = _map_size(call, len(images))
         if size is not None:
-            if size[0] * images.shape[3] != size[1] * images.shape[2]:
+            if not _is_shaped_like(images, size):
                 continue  # (N, windows, tokens, channels), say
             site = _Site(call, math.prod(size), tokens=False)
         elif (length := _length(call.output, len(images))) is not None:

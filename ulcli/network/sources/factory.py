@@ -44,7 +44,7 @@ class Factory(NetworkSource):
         try:
             parameters.bind(**arguments)
         except TypeError as error:
-            raise UserError(f"'{arch}' must be callable {how}: {error}") from None
+            raise UserError(f"'{arch}' must be callable {how}: {error}; --arch-arg NAME=VALUE gives it more") from None
         with told_in_one_line(f"calling '{arch}'"):
             network = factory(**arguments)
         if not isinstance(network, nn.Module):

@@ -60,6 +60,20 @@ class Vit(nn.Module):
         return self.fc(self.norm(x).mean(1))
 
 
+class Unfolded(nn.Module):
+    """Mixes windows as MobileViT 2 does: (N, channels, pixels of a window, windows)."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.mix, self.last = nn.Conv2d(3, 8, 4, 4), nn.Conv2d(8, 8, 1), nn.Conv2d(8, 8, 2, 2)
+        self.fc = nn.Linear(8, 3)
+
+    def forward(self, x):
+        x = self.first(x)
+        windows = self.mix(x.unfold(2, 2, 2).unfold(3, 2, 2).flatten(4).flatten(2, 3).mT)
+        return self.fc(self.last(windows.reshape(x.shape)).mean((2, 3)))
+
+
 DEPTHS = ("patches", "blocks.2", "blocks.4", "norm")
 FOUND = {
     "vit": (lambda: Vit([Block(12) for _ in range(8)]), 16, DEPTHS),
@@ -72,6 +86,7 @@ FOUND = {
         16,
         ("conv_proj", "encoder.layers.encoder_layer_2", "encoder.layers.encoder_layer_4", "encoder"),
     ),
+    "windows of convolutions": (Unfolded, 32, ("first", "last")),
     # The last stage's windows are as many as the images.
     "swin": (
         lambda: models.SwinTransformer([4, 4], 8, [2, 2, 2], [1, 2, 2], [4, 4], num_classes=3),
@@ -116,8 +131,23 @@ def test_attention_that_an_old_file_names_is_still_read():
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_tokens_are_pooled_to_mean_and_deviation(dtype):
-    tokens = torch.randn(3, 17, 7).to(dtype)
+@pytest.mark.parametrize("extra", [0, 1, 5])
+def test_tokens_are_pooled_as_the_map_that_they_stand_for(dtype, extra):
+    """Quadrants, deviation and maximum; class token and registers, which come first, are no part of the map."""
+    tokens = torch.randn(3, extra + 16, 7).to(dtype)
+    pooled = pool_tap(tokens)
+    assert pooled.dtype == dtype
+    patches = tokens.double().numpy()[:, extra:].reshape(3, 4, 4, 7)
+    quadrants = [patches[:, top : top + 2, left : left + 2].mean((1, 2)) for top in (0, 2) for left in (0, 2)]
+    # A channel's four quadrants are neighbours.
+    expected = [np.stack(quadrants, 2).reshape(3, 28), patches.std((1, 2)), patches.max((1, 2))]
+    tolerance = 1e-2 if dtype is torch.bfloat16 else 1e-5
+    np.testing.assert_allclose(pooled.double(), np.concatenate(expected, 1), rtol=tolerance, atol=1e-3)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_tokens_of_no_square_grid_are_pooled_to_mean_and_deviation(dtype):
+    tokens = torch.randn(3, 23, 7).to(dtype)
     pooled = pool_tap(tokens)
     assert pooled.dtype == dtype
     expected = np.concatenate([tokens.double().numpy().mean(1), tokens.double().numpy().std(1)], 1)

@@ -59,7 +59,7 @@ def test_networks_of_installed_libraries():
     ("name", "message"),
     [
         ("own_networks:sised", r"unknown factory in 'own_networks' 'sised'; did you mean 'sized'"),
-        ("own_networks:needs", r"'own_networks:needs' must be callable without arguments: .*width"),
+        ("own_networks:needs", r"'own_networks:needs' must be callable without arguments: .*width.*; --arch-arg NAME"),
         ("own_networks:number", "'own_networks:number' gave a int, expected a torch.nn.Module"),
         ("own_networks:constant", "is not a function or class that 'own_networks' defines"),
         ("own_networks:Imported", "is not a function or class that 'own_networks' defines"),
