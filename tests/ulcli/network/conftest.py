@@ -38,14 +38,11 @@ def type_error():
     return len(3)
 
 class Mute(Exception):
-    def __repr__(self):
+    def __str__(self):
         raise ValueError("no words")
 
 def mute():
     raise Mute
-
-def memory():
-    raise MemoryError
 
 def wide(num_classes=3, width=12):
     return nn.Linear(width, num_classes)

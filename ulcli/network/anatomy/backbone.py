@@ -14,13 +14,14 @@ from torch import Tensor, nn
 from ulcli.data.imageset import hash_parts
 from ulcli.errors import UserError
 from ulcli.network.anatomy.accepted import accepted_images
-from ulcli.network.anatomy.calls import Listener, Products, describe, told_in_one_line, watch, whole_batch
+from ulcli.network.anatomy.calls import Listener, Products, describe, watch, whole_batch
 from ulcli.network.anatomy.heads import Head, classifier_widths, find_head, outputs_head, parameters_of
 from ulcli.network.anatomy.links import is_linked
 from ulcli.network.anatomy.outputs import choose_matrix, matrices
 from ulcli.network.anatomy.places import Place
 from ulcli.network.anatomy.taps import pool_tap, tap_names
 from ulcli.network.linear import Linear
+from ulcli.network.usercode import told_in_one_line
 from uncertainty_loss import embed
 
 # Most dimensions that a tap, and the features themselves, take in the embedding. A covariance holds the square of

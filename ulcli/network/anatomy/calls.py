@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from ulcli.errors import UserError
 from ulcli.network.anatomy.outputs import first_tensor
 
 
@@ -134,20 +133,6 @@ def whole_batch(parts: list[Tensor], images: int) -> Tensor | None:
     if len(parts[-1]) == images:
         return parts[-1]
     return torch.cat(parts) if sum(map(len, parts)) == images else None
-
-
-@contextmanager
-def told_in_one_line(failure: str, advice: Callable[[], str] = lambda: "") -> Iterator[None]:
-    """Turn whatever the user's own forward raises into one line; memory that runs out is not its mistake."""
-    try:
-        yield
-    except (MemoryError, torch.OutOfMemoryError, UserError):
-        raise
-    except (Exception, SystemExit) as error:
-        if "can't allocate memory" in str(error):
-            raise
-        lines = str(error).strip().splitlines()
-        raise UserError(f"{failure}: {lines[0] if lines else type(error).__name__}{advice()}") from error
 
 
 def describe(images: Tensor) -> str:

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from ulcli.errors import UserError, shorten, unknown_name
-from ulcli.network.anatomy.calls import Call, Listener, Products, told_in_one_line, watch, whole_batch
+from ulcli.network.anatomy.calls import Call, Listener, Products, watch, whole_batch
 from ulcli.network.anatomy.links import are_probabilities, fit_scale, is_linked
 from ulcli.network.anatomy.outputs import choose_matrix, matrices
 from ulcli.network.anatomy.places import Place
 from ulcli.network.linear import Linear
+from ulcli.network.usercode import told_in_one_line
 
 
 @dataclass(frozen=True)

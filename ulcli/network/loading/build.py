@@ -55,6 +55,6 @@ def rebuilt_network(
     differences = compared(state, network)
     if differences or differences.lacks_classifier:
         raise misfit(arch, differences, state, network)
-    with told_in_one_line(f"loading the weights into '{arch}'"):
+    with told_in_one_line(f"loading the weights into '{arch}' failed"):
         (assign_weights if source.is_library else copy_weights)(network, state)
     return network

@@ -43,7 +43,7 @@ def load_network(
         network, num_classes = build(classes), classes
         adapt_head(network, around.state, arch)
     fitted = fitted_state(around.state, network, arch)
-    with told_in_one_line(f"loading the weights into '{arch}'"):
+    with told_in_one_line(f"loading the weights into '{arch}' failed"):
         copy_weights(network, fitted.state)
     return Loaded(network, num_classes, fitted.has_classifier, (*around.notes, *notes, *fitted.notes))
 

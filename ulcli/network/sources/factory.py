@@ -39,13 +39,13 @@ class Factory(NetworkSource):
         factory = self._import(arch)
         arguments = with_class_count(options, num_classes)
         how = f"with {', '.join(arguments)} alone" if arguments else "without arguments"
-        with told_in_one_line(f"reading the parameters of '{arch}'"):
+        with told_in_one_line(f"reading the parameters of '{arch}' failed"):
             parameters = inspect.signature(factory)
         try:
             parameters.bind(**arguments)
         except TypeError as error:
             raise UserError(f"'{arch}' must be callable {how}: {error}; --arch-arg NAME=VALUE gives it more") from None
-        with told_in_one_line(f"calling '{arch}'"):
+        with told_in_one_line(f"calling '{arch}' failed"):
             network = factory(**arguments)
         if not isinstance(network, nn.Module):
             raise UserError(f"'{arch}' gave a {type(network).__name__}, expected a torch.nn.Module")
@@ -92,7 +92,7 @@ class Factory(NetworkSource):
         return parameter is not None and parameter.default is parameter.empty
 
     def _parameters(self, arch: str) -> Mapping[str, inspect.Parameter]:
-        with told_in_one_line(f"reading the parameters of '{arch}'"):
+        with told_in_one_line(f"reading the parameters of '{arch}' failed"):
             return inspect.signature(self._import(arch)).parameters
 
     def _import(self, arch: str) -> Callable[..., Any]:
@@ -116,7 +116,7 @@ class Factory(NetworkSource):
         if top in sys.stdlib_module_names:
             raise UserError(f"'{arch}' is part of Python, not a network")
         module = self._import_module(module_name, arch)
-        with told_in_one_line(f"looking up '{attribute}' in '{module_name}'"):
+        with told_in_one_line(f"looking up '{attribute}' in '{module_name}' failed"):
             factory = getattr(module, attribute, None)
         if factory is None:
             public = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
@@ -134,7 +134,10 @@ class Factory(NetworkSource):
     def _import_module(self, name: str, arch: str) -> ModuleType:
         visible = _also_from_here() if self.trusted else _not_from_here()
         try:
-            with visible, told_in_one_line(f"importing '{name}' for --arch {arch}", let_through=ModuleNotFoundError):
+            with (
+                visible,
+                told_in_one_line(f"importing '{name}' for --arch {arch} failed", let_through=ModuleNotFoundError),
+            ):
                 return importlib.import_module(name)
         except ModuleNotFoundError as error:
             if not self.trusted and error.name is not None and _lies_here(error.name):

@@ -350,10 +350,10 @@ def raising(error):
 
 
 REFUSED = {
-    "KeyError": (raising(KeyError("spam")), r"'mine' does not take images of 2 x 2 pixels and 3 channels: 'spam'; see"),
+    "KeyError": (raising(KeyError("spam")), r"'mine' does not take images of 2 x 2 pixels and 3 channels: KeyError: 'spam'; see"),
     "no text": (raising(NotImplementedError()), "channels: NotImplementedError; see"),
-    "two lines": (raising(TypeError("one\ntwo")), "channels: one; see"),
-    "exit": (raising(SystemExit("bye")), "channels: bye; see"),
+    "two lines": (raising(TypeError("one\ntwo")), "channels: TypeError: one; see"),
+    "exit": (raising(SystemExit("bye")), "channels: SystemExit: bye; see"),
     "dropout in evaluation": (
         Says(lambda fc, x: fc(nn.functional.dropout(x.flatten(1), 0.1))),
         "gives an image other features each time, even in evaluation mode; switch off what is random in it",
