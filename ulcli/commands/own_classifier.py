@@ -138,7 +138,8 @@ class OwnClassifier:
             return f"it is likely preprocessed otherwise: with {better.options} it has {better.accuracy:.2f}"
         return (
             "it is of another task, or was trained with another preprocessing (--image-size, --resize, --crop, --mean, "
-            "--std; the usual ones were tried and none fits far better) or with other classes (--classes)"
+            "--std; the usual sizes and normalizations were tried, and none fits far better) or with other classes "
+            "(--classes)"
         )
 
     def _tell_order(self, match: Match, classes: tuple[str, ...], reporter: Reporter) -> None:

@@ -126,7 +126,14 @@ class StartingPoint:
         if self.preprocessing_origin is Origin.ASSUMED:
             published_for = None if published is None else self.arch
             reporter.note(assumption(transform, self._unsaid(), published_for))
-        backbone = Backbone.take_apart(self.arch, built.num_classes, built.network, transform.shape, self.head)
+        backbone = Backbone.take_apart(
+            self.arch,
+            built.num_classes,
+            built.network,
+            transform.shape,
+            self.head,
+            None if images.classes is None else len(images.classes),
+        )
         for note in backbone.notes:
             reporter.note(note)
         return Opened(backbone, transform, built.options, built.has_classifier)

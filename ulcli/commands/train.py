@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from ulcli.evaluation.weakness import warn_of_weakness
 from ulcli.files import check_replaces_none, check_writable
 from ulcli.model.baselines import SMALL, FeatureBaselines
 from ulcli.model.choices import EvidenceFrom
-from ulcli.model.file import BackboneRecord, Model
+from ulcli.model.file import BackboneRecord, Model, probe_images
 from ulcli.model.fit import best_affine_start, evidential_objective, fit_linear
 from ulcli.model.flags import Flags
 from ulcli.model.head import Head
@@ -251,9 +251,17 @@ def _feature_baselines(features: LabelledFeatures, baseline: Linear) -> FeatureB
 
 def _backbone_record(opened: Opened) -> BackboneRecord:
     backbone = opened.backbone
+    backbone.network.to("cpu")
+    probe = backbone(probe_images(opened.transform.shape)).features.nan_to_num()
     weights = {key: value.detach().cpu() for key, value in backbone.network.state_dict().items()}
     return BackboneRecord(
-        backbone.arch, backbone.num_classes, backbone.head, backbone.taps, weights, options=opened.options
+        backbone.arch,
+        backbone.num_classes,
+        backbone.head,
+        backbone.taps,
+        weights,
+        options=opened.options,
+        probe=probe,
     )
 
 
@@ -261,7 +269,7 @@ def _save(model: Model, opened: Opened, start: StartingPoint, settings: TrainSet
     """Write the model, once the network that it rebuilds has proved to be the one that was fitted."""
 
     def check(written: Model) -> None:
-        rebuilt = written.backbone.build(trusted=start.trusted)
+        rebuilt = replace(written.backbone, probe=None).build(trusted=start.trusted)  # the check here says more
         check_rebuilt(opened.backbone, rebuilt, written.transform.shape)
 
     model.save(settings.output, check)

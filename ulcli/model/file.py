@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -31,6 +32,16 @@ FORMAT = "uncertainty-loss model"
 VERSION = 1
 
 
+# Other versions and processors differ in the last digits; what differs by more of its length is another network.
+_SAME = 0.01
+
+
+def probe_images(shape: tuple[int, int, int]) -> Tensor:
+    """Give two images, the same everywhere, that no random generator has to draw."""
+    pixels = torch.arange(2 * math.prod(shape), dtype=torch.float64).mul(0.7).sin().float()
+    return pixels.reshape(2, *shape)
+
+
 class Fit(NamedTuple):
     """What the rest of a model expects of its network."""
 
@@ -50,6 +61,7 @@ class BackboneRecord:
     state: dict[str, Tensor]
     fit: Fit | None = None  # known where a whole model was read
     options: dict[str, Any] = field(default_factory=dict)  # further arguments that the network was built with
+    probe: Tensor | None = None  # features (2, D) of `probe_images`, by which the network is known again
 
     def build(self, *, trusted: bool = False) -> Backbone:
         """Build the network with its weights, ready to give features; `trusted` lets code from here run."""
@@ -57,7 +69,7 @@ class BackboneRecord:
         network.eval().requires_grad_(False)
         backbone = Backbone(self.arch, self.num_classes, network, self.head, self.taps)
         if self.fit is not None:
-            _check_fit(backbone, self.fit)
+            _check_fit(backbone, self.fit, self.probe)
         return backbone
 
 
@@ -93,6 +105,7 @@ class Model:
                 "options": self.backbone.options,
                 "head": self.backbone.head,
                 "taps": list(self.backbone.taps),
+                "probe": self.backbone.probe,
                 "state": self.backbone.state,
             },
             "transform": self.transform.to_dict(),
@@ -133,6 +146,8 @@ class Model:
             schema.check(content, schema.READ_AGAIN)
             if "options" in content["backbone"]:  # files of earlier versions have none
                 schema.check(content, schema.OPTIONS)
+            if content["backbone"].get("probe") is not None:
+                schema.check(content, schema.PROBE)
             said = {key: kind for key, kind in schema.TRANSFORM.items() if key in content["transform"]}
             schema.check(content["transform"], said, "transform")
             if content.get("feature_baselines") is not None:
@@ -197,6 +212,7 @@ def _from_content(content: dict[str, Any]) -> Model:
             backbone["state"],
             Fit(transform.shape, features, embedding),
             dict(backbone.get("options", {})),
+            backbone.get("probe"),
         ),
         transform=transform,
         classes=tuple(content["classes"]),
@@ -240,11 +256,11 @@ def _checked(model: Model) -> Model:
     return model
 
 
-def _check_fit(backbone: Backbone, fit: Fit) -> None:
-    """Raise `UserError` unless blank images come out as the head and the density will read it."""
+def _check_fit(backbone: Backbone, fit: Fit, probe: Tensor | None) -> None:
+    """Raise `UserError` unless two images come out as the head and the density will read it, and as they once did."""
     again = f"'{backbone.arch}' does not fit the rest of the model file"
     try:
-        features, embedding = backbone(torch.zeros(2, *fit.shape))
+        features, embedding = backbone(probe_images(fit.shape))
     except UserError as error:
         raise UserError(f"{again}: {error}; train it again") from error
     except Exception as error:  # a network that is not the one of the file may raise anything
@@ -254,3 +270,15 @@ def _check_fit(backbone: Backbone, fit: Fit) -> None:
             f"{again}: it gives features {tuple(features.shape[1:])} and an embedding {tuple(embedding.shape[1:])}, "
             f"expected {fit.features} and {fit.embedding}; train it again"
         )
+    if probe is not None and not _are_same(features, probe):
+        raise UserError(
+            f"'{backbone.arch}' gives other features than when the model was fitted: its code, a library or something "
+            "that it reads has changed; restore that, or train the model again"
+        )
+
+
+def _are_same(features: Tensor, probe: Tensor) -> bool:
+    if features.shape != probe.shape:
+        return False
+    features, probe = features.double().nan_to_num(), probe.double()
+    return bool((features - probe).norm() <= _SAME * probe.norm().clamp(min=1e-30))

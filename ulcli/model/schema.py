@@ -158,3 +158,5 @@ TRANSFORM: dict[str, Any] = {"squash": FLAG, "antialias": FLAG}
 READ_AGAIN: dict[str, Any] = {"data": {"name": TEXT, "root": TEXT, "digest": TEXT, "hold_out": TEXTS}}
 # How the network was built, where a file tells.
 OPTIONS: dict[str, Any] = {"backbone": {"options": PLAIN}}
+# What the network gave for two images when it was fitted, where a file tells.
+PROBE: dict[str, Any] = {"backbone": {"probe": SINGLES}}

@@ -22,6 +22,11 @@ def say(text: str) -> None:
     sys.stderr.flush()
 
 
+def _one_line(text: str) -> str:
+    """A name in a file may hold line feeds, and would pass for a message of ours."""
+    return " ".join(text.split())
+
+
 class ConsoleReporter(Silent):
     """Notes, warnings and progress on standard error."""
 
@@ -31,10 +36,10 @@ class ConsoleReporter(Silent):
 
     def note(self, text: str) -> None:
         if not self.quiet:
-            say(text)
+            say(_one_line(text))
 
     def warn(self, text: str) -> None:
-        say(f"warning: {text}")
+        say(f"warning: {_one_line(text)}")
 
     @contextmanager
     def track(self, what: str, total: int) -> Iterator[Callable[[int], None]]:

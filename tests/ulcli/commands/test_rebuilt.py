@@ -1,5 +1,6 @@
 """A model file whose network would not be the one that was fitted is not written."""
 
+import importlib
 import sys
 
 import pytest
@@ -78,3 +79,22 @@ def test_a_factory_with_its_own_weights_from_training_to_the_file(tmp_path, monk
     images = torch.rand(3, 1, 8, 8)
     with torch.inference_mode():
         torch.testing.assert_close(rebuilt.network(images), expected(images))
+
+
+def test_a_network_that_has_changed_since(tmp_path, monkeypatch):
+    """The same keys and shapes, but other code: what is scored then would be another network."""
+    monkeypatch.chdir(tmp_path)
+    code = "import torch\nfrom torch import nn\nclass Net(nn.Module):\n"
+    code += "    def __init__(self):\n        super().__init__()\n"
+    code += "        self.conv, self.fc = nn.Conv2d(1, 8, 3), nn.Linear(8, 10)\n    def forward(self, x):\n"
+    code += "        return self.fc(torch.relu(self.conv(x)).mean((2, 3)))\n"
+    (tmp_path / "changed_network.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    network = importlib.import_module("changed_network").Net()
+    torch.save(network.state_dict(), tmp_path / "net.pth")
+    settings = {"checkpoint": tmp_path / "net.pth", "arch": "changed_network:Net", "data": "digits"}
+    train(TrainSettings(**settings, output=tmp_path / "m.pt", workers=1, trust_code=True))
+    Model.load(tmp_path / "m.pt").backbone.build(trusted=True)
+    monkeypatch.setattr(torch, "relu", torch.tanh)
+    with pytest.raises(UserError, match="gives other features than when the model was fitted"):
+        Model.load(tmp_path / "m.pt").backbone.build(trusted=True)

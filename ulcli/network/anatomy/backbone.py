@@ -86,11 +86,13 @@ class Backbone:
         network: nn.Module,
         shape: tuple[int, int, int],
         head: str | None = None,
+        classes: int | None = None,
     ) -> Backbone:
         """Find head and taps by watching images of `shape` (channels, height, width) pass through a network.
 
         Args:
             head: Where features are to be read, rather than where they are found.
+            classes: How many the data has; an output that wide is the likelier one.
 
         Raises:
             UserError: The network does not take such images, gives no logits, or gives an image other features each
@@ -102,7 +104,7 @@ class Backbone:
         with told_in_one_line(f"'{arch}' does not take images of {describe(few)}", lambda: _advice(network)):
             output, calls = watch(network, few)
         outputs, taps = matrices(output, len(few), arch), tap_names(few, calls)
-        found = find_head(arch, network, few, calls, outputs, head)
+        found = find_head(arch, network, few, calls, outputs, head, classes)
         backbone = cls(arch, num_classes, network, found.place, taps, found.own, found.notes)
         if not backbone._check(images, found):
             found = replace(found, own=None) if head else outputs_head(arch, network, few, calls, outputs)

@@ -38,9 +38,17 @@ class Candidate(NamedTuple):
 
 
 def find_head(
-    arch: str, network: nn.Module, images: Tensor, calls: list[Call], outputs: list[Tensor], name: str | None = None
+    arch: str,
+    network: nn.Module,
+    images: Tensor,
+    calls: list[Call],
+    outputs: list[Tensor],
+    name: str | None = None,
+    classes: int | None = None,
 ) -> Head:
     """Return the last layer whose logits the network gives; without one its outputs serve as features.
+
+    Of several outputs, the first that is as wide as the data has classes counts before all others.
 
     Args:
         arch: What the network is called in messages.
@@ -48,15 +56,20 @@ def find_head(
         calls: What `watch` gave for them.
         outputs: What `matrices` found in the network's output.
         name: A layer of the user's choice; what enters it serves as features then.
+        classes: How many the data has, where that is known.
     """
     if name is not None:
         return _chosen_head(arch, network, images, calls, outputs, name)
-    found = _direct_head(_candidates(calls, outputs), outputs) or _search_further(arch, network, images)
+    likely = _as_wide(outputs, classes)
+    found = _direct_head(_candidates(calls, likely), likely) or _search_further(arch, network, images, classes=classes)
+    if found is None and len(likely) < len(outputs):
+        found = _direct_head(_candidates(calls, outputs), outputs)
     if found is None:
         return outputs_head(arch, network, images, calls, outputs)
     notes = list(found.notes)
     if len(outputs) > 1:
-        notes.append(f"of the {len(outputs)} outputs of '{arch}', that of layer '{found.place}' counts as logits")
+        which = f"of the {len(outputs)} outputs of '{arch}', that of layer '{found.place}' counts as logits"
+        notes.append(f"{which}; --head for another")
     if found.width == 1:
         notes.append(f"'{arch}' gives one number an image: the logit of the second class of two")
     return replace(found, notes=tuple(notes))
@@ -156,11 +169,18 @@ def _rescaled_head(arch: str, found: Iterable[Candidate], outputs: list[Tensor])
     return None
 
 
-def _search_further(arch: str, network: nn.Module, images: Tensor, name: str | None = None) -> Head | None:
+def _as_wide(outputs: list[Tensor], classes: int | None) -> list[Tensor]:
+    """Take the first output that is as wide as there are classes; all of them where none is."""
+    return next(([each] for each in outputs if each.shape[1] == classes), outputs)
+
+
+def _search_further(
+    arch: str, network: nn.Module, images: Tensor, name: str | None = None, classes: int | None = None
+) -> Head | None:
     """Look at products that no module makes, and at logits that are scaled or shifted; both take more images."""
     wide = _spread(images)
     output, calls = _further_pass(arch, network, wide)
-    outputs = matrices(output, len(wide), arch)
+    outputs = _as_wide(matrices(output, len(wide), arch), classes)
     found = [each for each in _candidates(calls, outputs) if name is None or Place.parse(each.place).name == name]
     head = _direct_head(found, outputs) or _rescaled_head(arch, found, outputs)
     return head and replace(head, features=head.features[: len(images)])

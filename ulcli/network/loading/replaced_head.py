@@ -93,13 +93,14 @@ def _replace(network: nn.Module, root: str, given: Mapping[str, Tensor], arch: s
     layers = [*new] if isinstance(new, nn.Sequential) else [new]
     shown = ", ".join(_name(each) for each in layers if not isinstance(each, nn.Identity))
     note = f"the classifier '{root}' is rebuilt as the checkpoint's keys show: {shown}"
-    return (f"{note}; that the activation is ReLU is an assumption, which the keys leave open",) if assumed else (note,)
+    doubt = f"; that {' and that '.join(assumed)} is an assumption, which the keys leave open" if assumed else ""
+    return (note + doubt,)
 
 
-def _built(given: Mapping[str, Tensor], old: nn.Module, complaint: str) -> tuple[nn.Module, bool]:
-    """The module that keys show, and whether an activation in it is assumed."""
+def _built(given: Mapping[str, Tensor], old: nn.Module, complaint: str) -> tuple[nn.Module, tuple[str, ...]]:
+    """Build the module that keys show; also give what is assumed of it."""
     if given.keys() <= {"weight", "bias"}:
-        return _layer(given, complaint), False
+        return _layer(given, complaint), ()
     entries: dict[int, dict[str, Tensor]] = {}
     for key, value in given.items():
         entry = _ENTRY.fullmatch(key)
@@ -112,8 +113,11 @@ def _built(given: Mapping[str, Tensor], old: nn.Module, complaint: str) -> tuple
     return _filled(layers, [*old] if isinstance(old, nn.Sequential) else [], complaint)
 
 
-def _filled(layers: list[_Layer], own: list[nn.Module], complaint: str) -> tuple[nn.Sequential, bool]:
-    """Layers at their positions; between them what the network itself has there, else ReLU."""
+def _filled(layers: list[_Layer], own: list[nn.Module], complaint: str) -> tuple[nn.Sequential, tuple[str, ...]]:
+    """Put layers at their positions; between them what the network itself has there, else ReLU; before them nothing.
+
+    Also give what is assumed.
+    """
     sequence: list[nn.Module] = [nn.Identity() for _ in range(layers[-1].position + 1)]
     for layer in layers:
         sequence[layer.position] = layer.module
@@ -136,7 +140,11 @@ def _filled(layers: list[_Layer], own: list[nn.Module], complaint: str) -> tuple
             if gaps > (1 if after_linear else 0):
                 raise _left_open(complaint, "where its activations are")
             after_linear, gaps = True, 0
-    return nn.Sequential(*sequence), assumed
+    first = layers[0].position
+    before_it = "nothing but dropout stands before its first layer"
+    opening = not any(isinstance(each, nn.Dropout) for each in own[:first])
+    doubts = [before_it] if first and opening else []
+    return nn.Sequential(*sequence), (*doubts, *(["the activation is ReLU"] if assumed else []))
 
 
 def _layer(given: Mapping[str, Tensor], complaint: str) -> nn.Linear | nn.BatchNorm1d:

@@ -7,7 +7,7 @@ import inspect
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from importlib.machinery import PathFinder
 from types import ModuleType
 from typing import Any
@@ -36,6 +36,11 @@ class Factory(NetworkSource):
         return ":" in arch
 
     def build(self, arch: str, num_classes: int | None = None, options: Mapping[str, Any] | None = None) -> nn.Module:
+        if options and not self.trusted:
+            raise UserError(
+                f"'{arch}' is to be called with {', '.join(options)} by the word of a file; add --trust-code if it is "
+                "yours or you have read it"
+            )
         factory = self._import(arch)
         arguments = with_class_count(options, num_classes)
         how = f"with {', '.join(arguments)} alone" if arguments else "without arguments"
@@ -45,7 +50,7 @@ class Factory(NetworkSource):
             parameters.bind(**arguments)
         except TypeError as error:
             raise UserError(f"'{arch}' must be callable {how}: {error}; --arch-arg NAME=VALUE gives it more") from None
-        with told_in_one_line(f"calling '{arch}' failed"):
+        with self._visible(), told_in_one_line(f"calling '{arch}' failed"):
             network = factory(**arguments)
         if not isinstance(network, nn.Module):
             raise UserError(f"'{arch}' gave a {type(network).__name__}, expected a torch.nn.Module")
@@ -105,9 +110,11 @@ class Factory(NetworkSource):
         not what it imports, and only what looks like a network (`_promises_network`): not the `main` of some tool,
         which would act on this process's arguments.
 
+        It brings no arguments either but the number of classes (`build`): torch alone has functions that run whatever
+        they are given.
+
         What remains open to such a file: importing runs a module, whichever it is, and a function that takes no
-        arguments is called where its module uses torch, whatever else the function does. The file brings no code
-        along.
+        arguments is called where its module uses torch, whatever else the function does.
         """
         module_name, _, attribute = arch.partition(":")
         if not all((*module_name.split("."), attribute)):
@@ -131,11 +138,14 @@ class Factory(NetworkSource):
         result: Callable[..., Any] = factory
         return result
 
+    def _visible(self) -> AbstractContextManager[None]:
+        """Let imports see the working directory, or hide it from them; a factory may import more when it is called."""
+        return _also_from_here() if self.trusted else _not_from_here()
+
     def _import_module(self, name: str, arch: str) -> ModuleType:
-        visible = _also_from_here() if self.trusted else _not_from_here()
         try:
             with (
-                visible,
+                self._visible(),
                 told_in_one_line(f"importing '{name}' for --arch {arch} failed", let_through=ModuleNotFoundError),
             ):
                 return importlib.import_module(name)

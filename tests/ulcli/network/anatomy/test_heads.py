@@ -149,7 +149,9 @@ def test_what_is_found_by_comparison_is_told():
 
     assert notes("linear") == notes("sigmoid") == notes("functional linear") == ()
     assert notes("shift") == ("'mine' scales or shifts the logits of layer 'fc'; its own classifier includes that",)
-    assert notes("among other outputs") == ("of the 2 outputs of 'mine', that of layer 'fc' counts as logits",)
+    assert notes("among other outputs") == (
+        "of the 2 outputs of 'mine', that of layer 'fc' counts as logits; --head for another",
+    )
 
 
 @pytest.mark.parametrize("link", [lambda z: z, lambda z: z[:, 0], torch.sigmoid, lambda z: (z / 3).sigmoid()])
@@ -296,3 +298,10 @@ class TestHeadByName:
         with pytest.raises(UserError, match=message) as caught:
             find(network, head=name)
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("classes", "place"), [(5, "fc"), (7, "attributes"), (3, "aux"), (None, "aux")])
+def test_of_several_outputs_the_one_of_the_datas_classes_counts(classes, place):
+    layers = {"fc": nn.Linear(16, 5), "attributes": nn.Linear(16, 7), "aux": nn.Linear(16, 5)}
+    network = body(lambda net, x: (net.fc(x), net.attributes(x), net.aux(x)), **layers)
+    assert find(network, classes=classes).head == place

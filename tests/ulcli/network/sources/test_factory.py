@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from ulcli.errors import UserError
+from ulcli.network.loading.build import build_network
 from ulcli.network.sources.factory import Factory
 
 FACTORY = Factory(trusted=True)
@@ -238,3 +239,24 @@ class TestOwnWeights:
             FACTORY.published_network("own_weights:sized")
         with pytest.raises(UserError, match="gives its own weights; --weights goes with"):
             FACTORY.published_network("own_weights:loaded", "IMAGENET1K_V1")
+
+
+@pytest.mark.parametrize(
+    "arch",
+    [
+        "torch.fx.graph_module:reduce_graph_module",
+        "torchvision.datasets.utils:extract_archive",
+        "transformers:pipeline",
+        "own_networks:sized",
+    ],
+)
+def test_a_file_brings_no_arguments(here, arch):
+    with pytest.raises(UserError, match="is to be called with body by the word of a file; add --trust-code"):
+        build_network(arch, None, {"body": {"_code": "raise SystemExit"}})
+
+
+def test_a_factory_may_import_more_when_it_is_called(tmp_path, monkeypatch):
+    (tmp_path / "lazy_net.py").write_text("import torch\ndef net():\n    from lazy_part import Net\n    return Net()\n")
+    (tmp_path / "lazy_part.py").write_text("from torch import nn\ndef Net(): return nn.Linear(2, 3)\n")
+    monkeypatch.chdir(tmp_path)
+    assert build_network("lazy_net:net", trusted=True).out_features == 3
