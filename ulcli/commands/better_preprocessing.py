@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,8 +21,8 @@ from ulcli.reporting import Reporter, Silent
 _IMAGES = 64  # enough to see tens of points; a pass for each trial takes seconds on a CPU
 _BATCH = 16  # a network for small images may fill the memory with large ones
 _SIZES = (28, 32, 64, 96, 128, 224)  # that networks are trained with
+_SMALL = 96  # up to this size a pass of a few images is cheap
 _GRAY = (((0.1307,), (0.3081,)), ((0.5,), (0.5,)))  # MNIST's, and to [-1, 1]
-_ROUNDS = 2
 _AT_LEAST = 0.1  # better, in accuracy
 
 
@@ -36,27 +37,29 @@ class Better:
 def find_better_preprocessing(
     classifier: Linear, order: Order, extract: Extractor, images: LabelledSet, reporter: Reporter
 ) -> Better | None:
-    """Try other sizes and normalizations, one after the other, and give the best one if it is far better."""
+    """Try other sizes and normalizations, and give the best one if it is far better."""
     places = np.unique(np.linspace(0, len(images) - 1, min(_IMAGES, len(images))).round().astype(np.int64))
     trial = _Trial(classifier, order, extract, Subset(images, places, images.name))
     now = extract.transform
     right_now = trial(now)
     if right_now is None:
         return None
-    best, best_right = now, right_now
-    sizes, normalizations = list(_other_sizes(now, trial.images)), list(_other_normalizations(now))
-    # One after the other, as every pair would take long, and twice: with both wrong, one that is better but not right
-    # may come first. The size to begin with, for with a wrong one no normalization helps.
-    stages = (sizes, normalizations) * _ROUNDS
-    tried: dict[Transform, Tensor | None] = {now: right_now}
-    with reporter.track("trying other preprocessing", sum(map(len, stages))) as advance:
-        for changes in stages:
-            start = best
-            for change in changes:
-                transform = replace(start, **change)
-                if transform not in tried and share(best_right) <= 1 - _AT_LEAST:  # else none could be far better
-                    tried[transform] = trial(transform)
-                right = tried.get(transform)
+    best, best_right, tried = now, right_now, {now}
+    sizes, normalizations = list(_other_sizes(now, trial.images)), [{}, *_other_normalizations(now)]
+    small = [size for size in sizes if size["crop"] <= _SMALL]
+    # Both may be wrong, and then neither helps without the other. Small images are cheap enough for every pair.
+    rounds: list[Callable[[], list[Transform]]] = [
+        lambda: [replace(now, **size) for size in sizes] + [replace(now, **each) for each in normalizations],
+        lambda: [replace(now, **size, **each) for size in small for each in normalizations],
+        lambda: [replace(best, **each) for each in normalizations],
+    ]
+    with reporter.track("trying other preprocessing", len(sizes) * len(normalizations)) as advance:
+        for candidates in rounds:
+            for transform in candidates():
+                if transform in tried or share(best_right) > 1 - _AT_LEAST:  # then none could be far better
+                    continue
+                tried.add(transform)
+                right = trial(transform)
                 if right is not None and right.sum() > best_right.sum():
                     best, best_right = transform, right
                 advance(1)
@@ -89,13 +92,13 @@ class _Trial:
         return None if match is None else match.right
 
 
-def _other_sizes(now: Transform, images: LabelledSet) -> Iterator[dict[str, int]]:
+def _other_sizes(now: Transform, images: LabelledSet) -> Iterator[dict[str, Any]]:
     sizes = {*_SIZES, *([native] if (native := common_size(images)) is not None else [])}
     for size in sorted(sizes - ({now.crop} if now.resize == now.crop else set())):
         yield {"resize": size, "crop": size}
 
 
-def _other_normalizations(now: Transform) -> Iterator[dict[str, tuple[float, ...]]]:
+def _other_normalizations(now: Transform) -> Iterator[dict[str, Any]]:
     channels = now.channels
     values = _GRAY if now.grayscale else NORMALIZATIONS.values()
     for mean, std in (((0.0,) * channels, (1.0,) * channels), *values):

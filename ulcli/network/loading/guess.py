@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Iterable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +47,20 @@ def architecture_of(checkpoint: Checkpoint, path: Path) -> tuple[str, tuple[str,
     for hint in checkpoint.arch_hints:
         if hint in _names() and _fits(checkpoint.state, hint):
             return hint, (f"the file says that its network is {hint}",)
+    hints = tuple(text for text in (checkpoint.arch, *checkpoint.arch_hints) if text is not None)
+    if (known := _known_to_timm(hints)) is not None:
+        return f"timm/{known}", (f"the file says that its network is {known}, which timm has",)
     name = guessed(checkpoint.state, path)
     return name, (f"no architecture is named; by its keys and shapes the network is {name} (--arch for another)",)
+
+
+def _known_to_timm(hints: Iterable[str]) -> str | None:
+    """Find a name of timm's among texts, where timm is installed; torchvision's names are none of these."""
+    if find_spec("timm") is None:
+        return None
+    import timm  # seconds that only a checkpoint of an unknown name should take
+
+    return next((text for text in hints if text not in _names() and timm.is_model(text)), None)
 
 
 def guessed(state: dict[str, Tensor], path: Path) -> str:

@@ -14,6 +14,7 @@ from torch import nn
 
 from ulcli.data.transform import RESAMPLING, Transform
 from ulcli.errors import UserError, shorten
+from ulcli.network.loading.keys import classifier_name
 from ulcli.network.sources.source import Built, Bundle, NetworkSource
 
 _PREFIX = "transformers/"
@@ -80,10 +81,14 @@ def read_folder(path: Path) -> Bundle:
     except Exception as error:  # of many kinds: no weights, damaged ones, no classifier of this type
         raise UserError(f"transformers cannot load '{path}': {error}") from error
     missing = sorted(found["missing_keys"])
-    if missing:
+    layers = {key.rpartition(".")[0] for key in missing}
+    if missing and layers != {classifier_name(network)}:
         raise UserError(f"'{path}' has no weights for {shorten(missing)}; is it a classifier?")
+    notes = tuple(f"the checkpoint has no classifier ('{layer}'): a new one is fitted" for layer in layers)
     stored = json.loads(network.config.to_json_string(use_diff=False))
-    return Bundle(arch, Built(network, None, {"config": _plain(stored, str(path))}), _classes(made), _transform(path))
+    options = {"config": _plain(stored, str(path))}
+    built = Built(network, None, options, notes, has_classifier=not missing)
+    return Bundle(arch, built, None if missing else _classes(made), _transform(path))
 
 
 def _transformers() -> Any:
@@ -91,6 +96,9 @@ def _transformers() -> Any:
         import transformers
     except ImportError:
         raise UserError("this needs transformers: pip install 'uncertainty-loss[transformers]'") from None
+    # Its reports and progress bars would stand between our lines, with -q too.
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
     return transformers
 
 

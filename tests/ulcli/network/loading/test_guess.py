@@ -59,3 +59,11 @@ def test_what_the_file_says_comes_first_where_it_can_be_true():
 def test_the_error_of_a_wrong_arch_can_name_the_right_one():
     assert hint(light("resnet34")) == "; its keys fit resnet34"
     assert hint(STATE) == ""
+
+
+def test_a_name_of_timms_in_the_file():
+    pytest.importorskip("timm")
+    checkpoint = Checkpoint({}, arch="mobilenetv3_small_050", arch_hints=("nothing_known",))
+    name, notes = architecture_of(checkpoint, PATH)
+    assert name == "timm/mobilenetv3_small_050"
+    assert notes == ("the file says that its network is mobilenetv3_small_050, which timm has",)

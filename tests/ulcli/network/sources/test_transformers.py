@@ -108,7 +108,15 @@ class TestInstalled:
         path, own = folder("resnet")
         (path / "model.safetensors").unlink()
         torch.save({k: v for k, v in own.state_dict().items() if "classifier" not in k}, path / "pytorch_model.bin")
-        with pytest.raises(UserError, match=r"has no weights for 'classifier.1.bias', .*; is it a classifier\?"):
+        built = read_folder(path).built
+        assert not built.has_classifier
+        assert built.notes == ("the checkpoint has no classifier ('classifier.1'): a new one is fitted",)
+
+    def test_weights_that_lack_more_than_the_classifier(self, folder):
+        path, own = folder("resnet")
+        (path / "model.safetensors").unlink()
+        torch.save({k: v for k, v in own.state_dict().items() if "embedder" not in k}, path / "pytorch_model.bin")
+        with pytest.raises(UserError, match=r"has no weights for '.*embedder.*', .*; is it a classifier\?"):
             read_folder(path)
 
     @pytest.mark.parametrize(
