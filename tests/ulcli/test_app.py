@@ -130,12 +130,13 @@ class TestUnexpected:
         [
             type("OutOfMemoryError", (RuntimeError,), {})("CUDA out of memory"),
             RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+            MemoryError("Unable to allocate 334. GiB"),
         ],
     )
     def test_out_of_memory(self, failing, error):
         ran = failing(error)
         assert ran.code == 2
-        assert ran.error_line == "ul: out of memory; use a smaller --batch-size or --image-size"
+        assert ran.error_line == "ul: out of memory; use a smaller --batch-size, --image-size or --bootstrap"
 
     @pytest.mark.parametrize(("number", "code"), [(errno.ENOSPC, 2), (errno.EIO, 70)])
     def test_a_full_disk_behind_standard_output(self, failing, number, code, monkeypatch):

@@ -311,8 +311,9 @@ def test_a_truncated_model(digits_model, tmp_path):
         Model.load(tmp_path / "m.pt")
 
 
-def test_files_from_before_options_were_kept(content):
-    model = Model.parse(changed(content, "backbone.options", del_), "m.pt")
+def test_files_from_before_options_and_probes_were_kept(content):
+    before = changed(changed(content, "backbone.options", del_), "backbone.probe", del_)
+    model = Model.parse(before, "m.pt")
     assert model.backbone.options == {}
     assert model.backbone.build().head == content["backbone"]["head"]
 
@@ -321,6 +322,8 @@ def test_files_from_before_options_were_kept(content):
 def test_options_that_the_network_does_not_take(content, name):
     model = Model.parse(changed(content, "backbone.options", {name: 3}), "m.pt")
     with pytest.raises(UserError, match=f"'ulcli.model.sample:digits_cnn' must be callable with {name} alone"):
+        model.backbone.build(trusted=True)
+    with pytest.raises(UserError, match=f"is to be called with {name} by the word of a file; add --trust-code"):
         model.backbone.build()
 
 
