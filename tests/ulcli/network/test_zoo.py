@@ -57,7 +57,9 @@ def test_a_few_of_torchvision(name):
 @pytest.mark.zoo
 @pytest.mark.parametrize("name", models.list_models(module=models))
 def test_all_of_torchvision(name):
-    check(torchvision_network(name), (3, 224, 224), linear=name not in NOT_LINEAR)
+    network = torchvision_network(name).eval()
+    check(network, (3, 224, 224), linear=name not in NOT_LINEAR)
+    check_rebuilt(name, network, (3, 224, 224))
 
 
 # One of each family.
