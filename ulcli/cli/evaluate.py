@@ -36,7 +36,7 @@ def evaluate(
         list[str] | None,
         typer.Option(
             metavar="DATA",
-            help="Images of another kind: noise, photos, a data set, a folder of images. Repeatable. "
+            help="Images of another kind: noise, photos, a data set, a folder of images, a CSV. Repeatable. "
             "Default: noise and photos.",
         ),
     ] = None,

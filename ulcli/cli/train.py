@@ -35,17 +35,17 @@ def train(
         Path | None,
         typer.Argument(
             metavar="[CHECKPOINT]",
-            help="State dict (.pt, .pth, .safetensors), an exported program (.pt2), or a model.pt to fit again. "
-            "Default: the published weights of --arch, or those of your factory; without --arch the sample digits "
-            "classifier.",
+            help="State dict (.pt, .pth, .ckpt, .safetensors), exported program (.pt2), folder of transformers, or a "
+            "model.pt to fit again. Default: the published weights of --arch, or those of your factory; without --arch "
+            "the sample digits classifier.",
         ),
     ] = Default.checkpoint,
     data: Annotated[
         str | None,
         typer.Option(
             metavar="DATA",
-            help="Labelled images: digits, a torchvision set, a folder with one sub-folder a class, a CSV with "
-            "path,label; NAME:SPLIT for one part. Default: digits.",
+            help="Labelled images: digits, a torchvision set (cifar10), a folder with one sub-folder a class, a CSV "
+            "with path,label; NAME:SPLIT for one part. Default: digits.",
             rich_help_panel=DATA,
         ),
     ] = Default.data,
