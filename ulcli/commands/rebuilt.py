@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ulcli.errors import UserError
-from ulcli.network.anatomy.backbone import Backbone
+from ulcli.network.anatomy.backbone import Backbone, difference
 from ulcli.network.anatomy.calls import watch
 from ulcli.network.anatomy.outputs import first_tensor
 
@@ -24,12 +24,12 @@ def check_rebuilt(fitted: Backbone, rebuilt: Backbone, shape: tuple[int, int, in
     probe = torch.randn(_IMAGES, *shape, generator=torch.Generator().manual_seed(0))
     fitted.network.to("cpu")
     one, other = fitted(probe), rebuilt(probe)
-    pairs = ((one.features, other.features), (one.embedding, other.embedding))
-    difference = max(_difference(*pair) for pair in pairs)
-    if difference > _SAME:
+    pairs = ((other.features, one.features), (other.embedding, one.embedding))
+    largest = max(difference(*pair) for pair in pairs)
+    if largest > _SAME:
         layer = _first_different(fitted, rebuilt, probe)
         raise UserError(
-            f"'{fitted.arch}', rebuilt from the model file, gives features that differ by {difference:.2g} of their "
+            f"'{fitted.arch}', rebuilt from the model file, gives features that differ by {largest:.2g} of their "
             f"length from the fitted ones{layer}: it depends on more than its weights (a file, a variable, chance); "
             "keep that in a parameter or buffer, or pass it with --arch-arg. No model is written"
         )
@@ -42,12 +42,6 @@ def _first_different(fitted: Backbone, rebuilt: Backbone, probe: Tensor) -> str:
         one, two = first_tensor(call.output), first_tensor(other.output)
         if call.name != other.name:
             break
-        if one is not None and two is not None and (one.shape != two.shape or _difference(one, two) > _SAME):
+        if one is not None and two is not None and (one.shape != two.shape or difference(two, one) > _SAME):
             return f", from layer '{call.name}' on"
     return ""
-
-
-def _difference(one: Tensor, other: Tensor) -> float:
-    """How far apart, as a share of the length."""
-    one, other = one.double().nan_to_num(), other.double().nan_to_num()
-    return float((one - other).norm() / one.norm().clamp(min=1e-30))

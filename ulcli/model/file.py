@@ -22,7 +22,7 @@ from ulcli.model.flags import Flags
 from ulcli.model.head import Head
 from ulcli.model.predictor import Predictor
 from ulcli.model.sets import PredictionSets
-from ulcli.network.anatomy.backbone import Backbone
+from ulcli.network.anatomy.backbone import Backbone, difference
 from ulcli.network.files.archive import read_archive
 from ulcli.network.linear import Linear
 from ulcli.network.loading.build import rebuilt_network
@@ -270,15 +270,8 @@ def _check_fit(backbone: Backbone, fit: Fit, probe: Tensor | None) -> None:
             f"{again}: it gives features {tuple(features.shape[1:])} and an embedding {tuple(embedding.shape[1:])}, "
             f"expected {fit.features} and {fit.embedding}; train it again"
         )
-    if probe is not None and not _are_same(features, probe):
+    if probe is not None and (features.shape != probe.shape or difference(features, probe) > _SAME):
         raise UserError(
             f"'{backbone.arch}' gives other features than when the model was fitted: its code, a library or something "
             "that it reads has changed; restore that, or train the model again"
         )
-
-
-def _are_same(features: Tensor, probe: Tensor) -> bool:
-    if features.shape != probe.shape:
-        return False
-    features, probe = features.double().nan_to_num(), probe.double()
-    return bool((features - probe).norm() <= _SAME * probe.norm().clamp(min=1e-30))

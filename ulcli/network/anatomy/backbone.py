@@ -176,7 +176,7 @@ class Backbone:
             features, _, output = self._pass(images)
         alone = self(images[2:]).features
         watched = found.features.float().cpu()
-        if not _are_same(features[2:], watched[1:]) or not _are_same(alone, watched[1:]):
+        if difference(features[2:], watched[1:]) > _SAME or difference(alone, watched[1:]) > _SAME:
             self._refuse_changing(images, features)
         if found.own is None:
             return True
@@ -187,7 +187,7 @@ class Backbone:
     def _refuse_changing(self, images: Tensor, features: Tensor) -> None:
         again = self(images).features
         when, remedy = "in another batch", "let it treat every image on its own"
-        if not _are_same(again, features):
+        if difference(again, features) > _SAME:
             when, remedy = "each time", "switch off what is random in it (dropout, noise)"
         raise UserError(f"'{self.arch}' gives an image other features {when}, even in evaluation mode; {remedy}")
 
@@ -201,9 +201,10 @@ def _advice(network: nn.Module) -> str:
     return "; see --image-size and --grayscale" + (f" (it takes {accepted})" if accepted else "")
 
 
-def _are_same(features: Tensor, others: Tensor) -> bool:
-    features, others = features.double().cpu().nan_to_num(), others.double().cpu().nan_to_num()
-    return bool((features - others).norm() <= _SAME * others.norm())
+def difference(values: Tensor, reference: Tensor) -> float:
+    """Tell how far values are from others of the same shape, as a share of the length of these."""
+    values, reference = values.double().cpu().nan_to_num(), reference.double().cpu().nan_to_num()
+    return float((values - reference).norm() / reference.norm().clamp(min=1e-300))
 
 
 def _bytes_of(tensor: Tensor) -> np.ndarray:
