@@ -56,11 +56,12 @@ def architecture_of(checkpoint: Checkpoint, path: Path) -> tuple[str, tuple[str,
 
 def _known_to_timm(hints: Iterable[str]) -> str | None:
     """Find a name of timm's among texts, where timm is installed; torchvision's names are none of these."""
-    if find_spec("timm") is None:
+    unknown = [text for text in hints if text not in _names()]
+    if not unknown or find_spec("timm") is None:
         return None
     import timm  # seconds that only a checkpoint of an unknown name should take
 
-    return next((text for text in hints if text not in _names() and timm.is_model(text)), None)
+    return next(filter(timm.is_model, unknown), None)
 
 
 def guessed(state: dict[str, Tensor], path: Path) -> str:
