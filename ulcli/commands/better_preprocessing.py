@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -48,21 +49,21 @@ def find_better_preprocessing(
     sizes, normalizations = list(_other_sizes(now, trial.images)), [{}, *_other_normalizations(now)]
     small = [size for size in sizes if size["crop"] <= _SMALL]
     # Both may be wrong, and then neither helps without the other. Small images are cheap enough for every pair.
-    rounds: list[Callable[[], list[Transform]]] = [
-        lambda: [replace(now, **size) for size in sizes] + [replace(now, **each) for each in normalizations],
-        lambda: [replace(now, **size, **each) for size in small for each in normalizations],
-        lambda: [replace(best, **each) for each in normalizations],
-    ]
-    with reporter.track("trying other preprocessing", len(sizes) * len(normalizations)) as advance:
-        for candidates in rounds:
-            for transform in candidates():
-                if transform in tried or share(best_right) > 1 - _AT_LEAST:  # then none could be far better
-                    continue
+    candidates = chain(
+        (replace(now, **size) for size in sizes),
+        (replace(now, **each) for each in normalizations),
+        (replace(now, **size, **each) for size in small for each in normalizations),
+        (replace(best, **each) for each in normalizations),  # the best by then
+    )
+    total = len(sizes) + (2 + len(small)) * len(normalizations)
+    with reporter.track("trying other preprocessing", total) as advance:
+        for transform in candidates:
+            if transform not in tried and share(best_right) <= 1 - _AT_LEAST:  # else none could be far better
                 tried.add(transform)
                 right = trial(transform)
                 if right is not None and right.sum() > best_right.sum():
                     best, best_right = transform, right
-                advance(1)
+            advance(1)
     if share(best_right) - share(right_now) < _AT_LEAST or not is_far_better(best_right, right_now):
         return None
     return Better(_options(now, best), share(best_right))
