@@ -38,9 +38,9 @@ def check_writable(path: Path) -> None:
         raise UserError(f"cannot write '{path}': {reason}; choose another place with -o") from None
 
 
-def check_replaces_none(path: Path, read: Iterable[str | Path]) -> None:
-    """Raise `UserError` where writing to `path` would replace a file that is read."""
-    for source in read:
+def check_replaces_none(path: Path, read: Iterable[str | Path | None]) -> None:
+    """Raise `UserError` where writing to `path` would replace a file that is read; None stands for no file."""
+    for source in (each for each in read if each is not None):
         with contextlib.suppress(OSError, ValueError):
             if os.path.samefile(path, source) and not is_special(path):
                 raise UserError(f"-o {path} would replace '{source}', which is read; choose another name")

@@ -75,7 +75,7 @@ def evaluate(
     from ulcli.output.console import ConsoleReporter
     from ulcli.output.shapes import Shape
 
-    form = choose(form, output, views.EVALUATE, [settings.model, settings.data or "", *settings.ood])
+    form = choose(form, output, views.EVALUATE, [settings.model, settings.data, *settings.ood])
     result = evaluate(settings, ConsoleReporter(quiet=quiet, progress=not no_progress))
     shape = write(views.evaluate_view(result), form, output)
     # Words have no row: there the verdict is told; a table and a document hold it.

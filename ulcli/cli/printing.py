@@ -15,7 +15,7 @@ from ulcli.output.shapes import Shape, View
 
 
 def choose(
-    asked: Format | None, output: Path | None, available: Collection[Shape], read: Iterable[str | Path] = ()
+    asked: Format | None, output: Path | None, available: Collection[Shape], read: Iterable[str | Path | None] = ()
 ) -> Format:
     """Choose the format to write in; fail before the work where the output cannot be written, or not in that format.
 

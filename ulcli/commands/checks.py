@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import fields
 from enum import Enum
 from pathlib import Path
@@ -38,9 +38,8 @@ def check_types(settings: Any) -> None:
         if not holds(value):
             what = "the text " if isinstance(value, str) else ""
             raise UserError(f"{option_of(field.name)} is {what}{shown(value)}, expected {words}")
-        for text in [value] if isinstance(value, str | Path) else value if isinstance(value, Collection) else []:
-            if "\0" in str(text):
-                raise UserError(f"{option_of(field.name)} holds a null character, which no name can")
+        if any("\0" in str(each) for each in (value if isinstance(value, list | tuple) else [value])):
+            raise UserError(f"{option_of(field.name)} holds a null character, which no name can")
 
 
 def _is_texts(value: object) -> bool:

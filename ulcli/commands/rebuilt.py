@@ -18,11 +18,10 @@ _SAME = 1e-3
 def check_rebuilt(fitted: Backbone, rebuilt: Backbone, shape: tuple[int, int, int]) -> None:
     """Raise `UserError` where a few images of `shape` (channels, height, width) have other features.
 
-    A model file holds weights and arguments. A network that also depends on a file, a variable or a moment would be
-    scored as another one than was fitted, without a word.
+    Both networks are on the CPU. A model file holds weights and arguments. A network that also depends on a file, a
+    variable or a moment would be scored as another one than was fitted, without a word.
     """
     probe = torch.randn(_IMAGES, *shape, generator=torch.Generator().manual_seed(0))
-    fitted.network.to("cpu")
     one, other = fitted(probe), rebuilt(probe)
     pairs = ((other.features, one.features), (other.embedding, one.embedding))
     largest = max(difference(*pair) for pair in pairs)

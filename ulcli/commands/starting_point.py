@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from ulcli.commands.checks import option_of
 from ulcli.commands.own_classifier import OwnClassifier
 from ulcli.commands.settings import TrainSettings
 from ulcli.data.imageset import ImageSet, common_size
@@ -161,11 +162,10 @@ class StartingPoint:
 def _bundle(settings: TrainSettings, path: Path) -> Bundle | None:
     """Read a file or folder that brings its own network along; None where it is none."""
     if is_exported_program(path):
-        wrong = [name for name, value in (("--arch", settings.arch), ("--weights", settings.weights)) if value]
-        wrong += ["--arch-arg"] if settings.arch_arg else []
-        wrong += ["--weights-key"] if settings.weights_key else []
-        if wrong:
-            raise UserError(f"'{path}' is an exported program, which holds its network whole; leave out {wrong[0]}")
+        for field in ("arch", "weights", "arch_arg", "weights_key"):
+            if getattr(settings, field):
+                option = option_of(field)
+                raise UserError(f"'{path}' is an exported program, which holds its network whole; leave out {option}")
         return read_exported(path)
     return read_folder(path) if is_folder(path) and settings.arch is None else None
 

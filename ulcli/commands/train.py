@@ -139,8 +139,7 @@ def _loss(settings: TrainSettings) -> Loss:
 def _check_output(settings: TrainSettings) -> None:
     """Fail before the work where the model could not be written."""
     check_writable(settings.output)
-    read = (settings.checkpoint, settings.data, settings.val, settings.classes)
-    check_replaces_none(settings.output, [each for each in read if each is not None])
+    check_replaces_none(settings.output, (settings.checkpoint, settings.data, settings.val, settings.classes))
 
 
 def _baseline(
@@ -253,7 +252,7 @@ def _backbone_record(opened: Opened) -> BackboneRecord:
     backbone = opened.backbone
     backbone.network.to("cpu")
     probe = backbone(probe_images(opened.transform.shape)).features.nan_to_num()
-    weights = {key: value.detach().cpu() for key, value in backbone.network.state_dict().items()}
+    weights = {key: value.detach() for key, value in backbone.network.state_dict().items()}
     return BackboneRecord(
         backbone.arch,
         backbone.num_classes,

@@ -108,7 +108,7 @@ def fitted_state(state: dict[str, Tensor], network: nn.Module, arch: str) -> Fit
     if absent:
         notes.append(f"the checkpoint lacks {len(absent)} tensors of auxiliary heads, which act in training alone")
     if differences.lacks_classifier:
-        notes.append(f"the checkpoint has no classifier ('{classifier_name(network)}'): a new one is fitted")
+        notes.append(no_classifier(classifier_name(network)))
     result = {key: value.to(own[key].dtype) if key in converted else value for key, value in found.state.items()}
     return Fitted(result, not differences.lacks_classifier, tuple(notes))
 
@@ -131,6 +131,11 @@ def compared(state: Mapping[str, Tensor], network: nn.Module) -> Differences:
         tuple(key for key in own if key in state and not _is_loadable(state[key], own[key])),
         lacks,
     )
+
+
+def no_classifier(name: str | None) -> str:
+    """Tell that a checkpoint lacks the classifier of this name."""
+    return f"the checkpoint has no classifier ('{name}'): a new one is fitted"
 
 
 def classifier_name(network: nn.Module) -> str | None:

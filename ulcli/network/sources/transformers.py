@@ -14,7 +14,7 @@ from torch import nn
 
 from ulcli.data.transform import RESAMPLING, Transform
 from ulcli.errors import UserError, shorten
-from ulcli.network.loading.keys import classifier_name
+from ulcli.network.loading.keys import classifier_name, no_classifier
 from ulcli.network.sources.source import Built, Bundle, NetworkSource
 
 _PREFIX = "transformers/"
@@ -84,7 +84,7 @@ def read_folder(path: Path) -> Bundle:
     layers = {key.rpartition(".")[0] for key in missing}
     if missing and layers != {classifier_name(network)}:
         raise UserError(f"'{path}' has no weights for {shorten(missing)}; is it a classifier?")
-    notes = tuple(f"the checkpoint has no classifier ('{layer}'): a new one is fitted" for layer in layers)
+    notes = tuple(map(no_classifier, layers))
     stored = json.loads(network.config.to_json_string(use_diff=False))
     options = {"config": _plain(stored, str(path))}
     built = Built(network, None, options, notes, has_classifier=not missing)
